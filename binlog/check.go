@@ -1,0 +1,189 @@
+package binlog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+// A Problem is something that keeps chorusd from reading a server exactly.
+type Problem struct {
+	What string
+	// Mend is the statement or configuration line that mends it.
+	Mend string
+	// Passing says that waiting may mend it: the server cannot be reached.
+	Passing bool
+}
+
+func (p Problem) String() string {
+	if p.Mend == "" {
+		return p.What
+	}
+	return p.What + "; to mend it: " + p.Mend
+}
+
+// Report is what Check found.
+type Report struct {
+	Server Server
+	// Tables that exist and can be read, as they are now.
+	Tables   map[TableName]*Table
+	Problems []Problem
+}
+
+// Check looks at everything that reading these tables needs: the server's
+// settings, the user's grants, the tables. It finds all problems at once.
+func Check(ctx context.Context, cfg Config, tables []TableName) Report {
+	r := Report{Tables: map[TableName]*Table{}}
+	conn, err := cfg.connect(ctx)
+	if err != nil {
+		r.add("%v", "see that the server runs and that mysql.addr, mysql.user and mysql.password are right", err)
+		r.Problems[0].Passing = Passing(err)
+		return r
+	}
+	defer conn.Close()
+	c := checker{Report: &r, conn: conn, user: "CURRENT_USER()"}
+	if user, err := one(conn, "SELECT CURRENT_USER()"); err == nil {
+		name, host, _ := strings.Cut(user, "@")
+		c.user = fmt.Sprintf("'%s'@'%s'", strings.ReplaceAll(name, "'", "''"), host)
+	}
+	c.settings()
+	c.privileges(ctx, cfg)
+	for _, name := range tables {
+		c.table(name)
+	}
+	return r
+}
+
+func (r *Report) add(what, mend string, args ...any) {
+	r.Problems = append(r.Problems, Problem{What: fmt.Sprintf(what, args...), Mend: mend})
+}
+
+type checker struct {
+	*Report
+	conn   *client.Conn
+	user   string // quoted, for GRANT statements
+	logged bool
+}
+
+// settings checks the server's variables.
+func (c *checker) settings() {
+	version, err := one(c.conn, "SELECT VERSION()")
+	if err != nil {
+		c.add("cannot ask for the version: %v", "", err)
+		return
+	}
+	c.Server.Version, c.Server.Flavor = version, MySQL
+	if strings.Contains(strings.ToLower(version), "mariadb") {
+		c.Server.Flavor = MariaDB
+	}
+	mysqlServer := c.Server.Flavor == MySQL
+	set := func(name, value string) string {
+		if mysqlServer {
+			return fmt.Sprintf("SET PERSIST %s = '%s';", name, value)
+		}
+		return fmt.Sprintf("SET GLOBAL %s = '%s'; and in the server's configuration, under [mariadbd]: %s = %s", name, value, name, value)
+	}
+	expect := func(name, want string) {
+		got, err := one(c.conn, "SELECT @@GLOBAL."+name)
+		switch {
+		case isError(err, mysql.ER_UNKNOWN_SYSTEM_VARIABLE):
+		case err != nil:
+			c.add("cannot read %s: %v", "", name, err)
+		case !strings.EqualFold(got, want):
+			c.add("%s is %q, it must be %q", set(name, want), name, got, want)
+		}
+	}
+	switch on, err := one(c.conn, "SELECT @@GLOBAL.log_bin"); {
+	case err != nil:
+		c.add("cannot read log_bin: %v", "", err)
+	case on != "1" && mysqlServer:
+		c.add("the binary log is off", "take skip-log-bin or disable-log-bin out of the server's configuration and restart it")
+	case on != "1":
+		c.add("the binary log is off", "add to the server's configuration, under [mariadbd]: log_bin = mariadb-bin, and restart it")
+	default:
+		c.logged = true
+	}
+	expect("binlog_format", "ROW")
+	expect("binlog_row_image", "FULL")
+	if mysqlServer {
+		expect("binlog_row_value_options", "")
+	}
+}
+
+// privileges checks what the user may do by doing it, which sees through
+// roles, defaults and managed servers.
+func (c *checker) privileges(ctx context.Context, cfg Config) {
+	if !c.logged {
+		return // neither can be told from an empty answer
+	}
+	server, err := inspect(c.conn)
+	switch {
+	case isError(err, erSpecificAccessDenied):
+		privilege := "REPLICATION CLIENT"
+		if c.Server.Flavor == MariaDB {
+			privilege = "BINLOG MONITOR"
+		}
+		c.add("the user lacks %s, needed to ask where the binary log stands", fmt.Sprintf("GRANT %s ON *.* TO %s;", privilege, c.user), privilege)
+	case err != nil:
+		c.add("%v", "", err)
+	default:
+		c.Server = server
+	}
+	switch err := probeDump(ctx, cfg, c.Server.Flavor); {
+	case isError(err, erSpecificAccessDenied, mysql.ER_ACCESS_DENIED_ERROR):
+		c.add("the user lacks REPLICATION SLAVE, needed to read the binary log", fmt.Sprintf("GRANT REPLICATION SLAVE ON *.* TO %s;", c.user))
+	case err != nil:
+		c.add("cannot read the binary log: %v", "", err)
+	}
+}
+
+// probeDump starts to read the binary log and stops at the first event.
+func probeDump(ctx context.Context, cfg Config, flavor Flavor) error {
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	// Not its own: MariaDB would end the stream of a running chorusd.
+	cfg.ServerID = rand.Uint32() | 1<<31
+	s := &Source{cfg: cfg, server: Server{Flavor: flavor}}
+	sc, err := s.syncerConfig()
+	if err != nil {
+		return err
+	}
+	syncer := replication.NewBinlogSyncer(sc)
+	defer syncer.Close()
+	// An empty name is the server's oldest file.
+	streamer, err := syncer.StartSync(mysql.Position{Pos: logHeader})
+	if err != nil {
+		return err
+	}
+	_, err = streamer.GetEvent(ctx)
+	return err
+}
+
+// table checks that a table is there, can be read and has a key.
+func (c *checker) table(name TableName) {
+	if _, err := rows(c.conn, "SELECT 1 FROM "+name.quoted()+" LIMIT 0"); err != nil {
+		switch {
+		case isError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
+			c.add("table %s does not exist", "mend its name (source) or mysql.database, or run the app's migrations", name)
+		case isError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
+			c.add("the user may not read table %s, or it does not exist", fmt.Sprintf("GRANT SELECT ON %s TO %s;", name.quoted(), c.user), name)
+		default:
+			c.add("cannot read table %s: %v", "", name, err)
+		}
+		return
+	}
+	t, err := readTable(c.conn, name)
+	switch {
+	case err != nil:
+		c.add("%v", "", err)
+	case t == nil:
+		c.add("the columns of table %s cannot be seen", fmt.Sprintf("GRANT SELECT ON %s TO %s;", name.quoted(), c.user), name)
+	default:
+		c.Tables[name] = t
+	}
+}

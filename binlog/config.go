@@ -1,0 +1,84 @@
+package binlog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// Config says which server to read, and as whom.
+type Config struct {
+	// Addr is host:port, or the path of a Unix socket.
+	Addr string
+	User string
+	// Password returns the password; it is asked at every connection.
+	Password func() string
+	// ServerID is the replica id that chorusd takes; it must be no other's.
+	ServerID uint32
+	// Location is how DATETIME columns are to be read: Laravel's app.timezone.
+	Location *time.Location
+	// Logger must not be nil.
+	Logger *slog.Logger
+}
+
+const (
+	dialTimeout     = 5 * time.Second
+	heartbeatPeriod = time.Second
+	// readTimeout ends a half-open connection: three heartbeats missed.
+	readTimeout = 3 * heartbeatPeriod
+	// queryTimeout bounds the answer to one statement.
+	queryTimeout = 30 * time.Second
+)
+
+// connect opens an SQL connection whose session gives values in the forms
+// that the text encoders read: UTF-8 text, TIMESTAMP in UTC.
+func (c Config) connect(ctx context.Context) (*client.Conn, error) {
+	conn, err := client.ConnectWithContext(ctx, c.Addr, c.User, c.Password(), "", dialTimeout,
+		func(conn *client.Conn) error {
+			conn.ReadTimeout = queryTimeout
+			conn.WriteTimeout = queryTimeout
+			return nil
+		})
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s as %s: %w", c.Addr, c.User, err)
+	}
+	// MariaDB 10.11 does not know the client's default collation, hence SET NAMES.
+	if _, err := conn.Execute(`SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''`); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("set up the session on %s: %w", c.Addr, err)
+	}
+	return conn, nil
+}
+
+// rows runs a statement and returns its rows as text; NULL is nil.
+func rows(conn *client.Conn, query string) ([][][]byte, error) {
+	res, err := conn.Execute(query)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Close()
+	out := make([][][]byte, len(res.Values))
+	for i, row := range res.Values {
+		out[i] = make([][]byte, len(row))
+		for j := range row {
+			out[i][j] = textOf(&row[j])
+		}
+	}
+	return out, nil
+}
+
+// textOf copies a field's text; NULL is nil, an empty text is not.
+func textOf(v *mysql.FieldValue) []byte {
+	switch v.Type {
+	case mysql.FieldValueTypeNull:
+		return nil
+	case mysql.FieldValueTypeString:
+		return append(make([]byte, 0, len(v.AsString())), v.AsString()...)
+	default:
+		return fmt.Appendf(nil, "%v", v.Value())
+	}
+}

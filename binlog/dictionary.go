@@ -1,0 +1,186 @@
+package binlog
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// literal makes a text safe to stand in a statement, whatever the sql_mode.
+func literal(s string) string {
+	if s == "" {
+		return "''"
+	}
+	return fmt.Sprintf("CONVERT(0x%x USING utf8mb4)", s)
+}
+
+// readTable asks the server's dictionary for a table's shape; nil without an
+// error if there is no such table, or none that this user may see.
+func readTable(conn *client.Conn, name TableName) (*Table, error) {
+	where := fmt.Sprintf("WHERE table_schema = %s AND table_name = %s", literal(name.Schema), literal(name.Table))
+	cols, err := rows(conn, `SELECT column_name, data_type, column_type, is_nullable, character_set_name,
+		numeric_precision, numeric_scale, datetime_precision, character_octet_length
+		FROM information_schema.columns `+where+` ORDER BY ordinal_position`)
+	if err != nil {
+		return nil, fmt.Errorf("read the columns of %s: %w", name, err)
+	}
+	if len(cols) == 0 {
+		return nil, nil
+	}
+	t := &Table{Name: name, Columns: make([]Column, len(cols))}
+	for i, c := range cols {
+		t.Columns[i] = dictionaryColumn(c)
+	}
+	keys, err := rows(conn, `SELECT index_name, column_name, nullable, sub_part FROM information_schema.statistics `+where+`
+		AND non_unique = 0 ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index`)
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of %s: %w", name, err)
+	}
+	t.Unique = uniqueKeys(t, keys)
+	if len(t.Unique) > 0 {
+		t.Key = t.Unique[0]
+	}
+	return t, nil
+}
+
+// uniqueKeys picks the unique keys all of whose columns are whole and cannot be null.
+func uniqueKeys(t *Table, keys [][][]byte) [][]int {
+	unique := [][]int{}
+	for i := 0; i < len(keys); {
+		index, usable := string(keys[i][0]), true
+		var columns []int
+		for ; i < len(keys) && string(keys[i][0]) == index; i++ {
+			at := -1
+			if keys[i][1] != nil { // functional parts have no column
+				at = t.Index(string(keys[i][1]))
+			}
+			usable = usable && at >= 0 && string(keys[i][2]) != "YES" && keys[i][3] == nil
+			columns = append(columns, at)
+		}
+		if usable {
+			unique = append(unique, columns)
+		}
+	}
+	return unique
+}
+
+// dictionaryColumn reads a row of information_schema.columns.
+func dictionaryColumn(row [][]byte) Column {
+	number := func(b []byte) int {
+		n, err := strconv.Atoi(string(b))
+		if err != nil {
+			return 0 // NULL: the type has none
+		}
+		return n
+	}
+	dataType := strings.ToLower(string(row[1]))
+	c := Column{
+		Name: string(row[0]), SQLType: string(row[2]), Nullable: string(row[3]) == "YES",
+		Charset: string(row[4]), Unsigned: strings.Contains(strings.ToLower(string(row[2])), "unsigned"),
+		precision: number(row[5]), scale: number(row[6]), fraction: number(row[7]),
+	}
+	switch dataType {
+	case "tinyint":
+		c.Kind, c.fixed = Integer, 1
+	case "smallint":
+		c.Kind, c.fixed = Integer, 2
+	case "mediumint":
+		c.Kind, c.fixed = Integer, 3
+	case "int":
+		c.Kind, c.fixed = Integer, 4
+	case "bigint":
+		c.Kind, c.fixed = Integer, 8
+	case "decimal":
+		c.Kind = Decimal
+	case "float":
+		c.Kind = Float
+	case "double":
+		c.Kind = Double
+	case "bit":
+		c.Kind = Bit
+	case "year":
+		c.Kind = Year
+	case "date":
+		c.Kind = Date
+	case "time":
+		c.Kind = Time
+	case "datetime":
+		c.Kind = DateTime
+	case "timestamp":
+		c.Kind = Timestamp
+	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
+		c.Kind = Text
+	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
+		c.Kind, c.Charset = Binary, "binary"
+		if dataType == "binary" {
+			c.length = number(row[8])
+		}
+	case "enum":
+		c.Kind, c.Members = Enum, members(c.SQLType)
+	case "set":
+		c.Kind, c.Members = Set, members(c.SQLType)
+	case "json":
+		c.Kind = JSON
+	}
+	// MariaDB marks compressed columns in a comment of the type.
+	if strings.Contains(c.SQLType, "COMPRESSED") {
+		c.Kind = Unsupported
+	}
+	return c
+}
+
+// members takes the values out of "enum('a','b”c')".
+func members(columnType string) []string {
+	_, list, found := strings.Cut(columnType, "(")
+	if !found {
+		return nil
+	}
+	var out []string
+	for rest := list; strings.HasPrefix(rest, "'"); {
+		var b strings.Builder
+		i := 1
+		for ; i < len(rest); i++ {
+			if rest[i] == '\'' {
+				if i+1 >= len(rest) || rest[i+1] != '\'' {
+					break
+				}
+				i++
+			}
+			b.WriteByte(rest[i])
+		}
+		out = append(out, b.String())
+		if i+2 > len(rest) {
+			break
+		}
+		rest = strings.TrimPrefix(rest[i+1:], ",")
+	}
+	return out
+}
+
+// readCharsets lists the server's collations. MariaDB keeps the ids of its
+// UCA 14 collations in another table.
+func readCharsets(conn *client.Conn, flavor Flavor) (charsets, error) {
+	query := `SELECT id, character_set_name FROM information_schema.collations WHERE id IS NOT NULL AND character_set_name IS NOT NULL`
+	if flavor == MariaDB {
+		query = `SELECT id, character_set_name FROM information_schema.collation_character_set_applicability WHERE id IS NOT NULL`
+	}
+	list, err := rows(conn, query)
+	if flavor == MariaDB && isError(err, mysql.ER_BAD_FIELD_ERROR) { // before 10.10
+		list, err = rows(conn, `SELECT id, character_set_name FROM information_schema.collations`)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the collations: %w", err)
+	}
+	out := make(charsets, len(list))
+	for _, row := range list {
+		id, err := strconv.ParseUint(string(row[0]), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read the collations: id %q: %w", row[0], err)
+		}
+		out[id] = string(row[1])
+	}
+	return out, nil
+}

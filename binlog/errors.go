@@ -1,0 +1,67 @@
+package binlog
+
+import (
+	"errors"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// ErrPositionLost says that the server no longer has the binary log from the
+// position asked for: the changes in between are lost to chorusd.
+var ErrPositionLost = errors.New("the server no longer has the binary log from there")
+
+// serverError is the error packet that err carries, if it does.
+func serverError(err error) (*mysql.MyError, bool) {
+	var e *mysql.MyError
+	ok := errors.As(err, &e)
+	return e, ok
+}
+
+// isError says whether the server answered with one of these error codes.
+func isError(err error, codes ...uint16) bool {
+	e, ok := serverError(err)
+	if !ok {
+		return false
+	}
+	for _, code := range codes {
+		if e.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// Error codes that go-mysql does not name.
+const (
+	erSpecificAccessDenied = 1227
+	erShutdown             = 1053
+	erNormalShutdown       = 1077
+	erConnectionKilled     = 1927 // MariaDB
+	erSlaveSameID          = 4052 // MariaDB
+	erQueryInterrupted     = 1317
+	erServerGone           = 2006
+	erTooManyConnections   = 1040
+	erOutOfResources       = 1041
+	erReadingNet           = 1158
+	erNetReadInterrupted   = 1159
+	erErrorOnWrite         = 1160
+	erNetWriteInterrupted  = 1161
+	erAborted              = 1152
+	erServerOffline        = 3032
+)
+
+// Passing says whether an error is one that a healthy server stops giving:
+// the network's, or one of a server that stops, starts or is busy.
+// Anything else would be there again at the next try.
+func Passing(err error) bool {
+	var own *fatalError
+	if errors.As(err, &own) {
+		return false
+	}
+	if _, ok := serverError(err); !ok {
+		return true // not an answer of the server: the connection
+	}
+	return isError(err, erShutdown, erNormalShutdown, erConnectionKilled, erSlaveSameID,
+		erQueryInterrupted, erServerGone, erTooManyConnections, erOutOfResources, erReadingNet,
+		erNetReadInterrupted, erErrorOnWrite, erNetWriteInterrupted, erAborted, erServerOffline)
+}

@@ -1,0 +1,9 @@
+package binlog_test
+
+import (
+	"testing"
+
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+func TestMain(m *testing.M) { servicestest.Main(m) }

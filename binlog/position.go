@@ -1,0 +1,149 @@
+package binlog
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/google/uuid"
+)
+
+// Flavor tells the two kinds of server apart; the values are go-mysql's.
+type Flavor string
+
+// The flavors.
+const (
+	MySQL   Flavor = mysql.MySQLFlavor
+	MariaDB Flavor = mysql.MariaDBFlavor
+)
+
+// Position is a point between two transactions of a binary log: the set of
+// transactions seen, where the server has GTIDs, and the file and offset.
+// Its text form is what a checkpoint keeps.
+type Position struct {
+	Flavor Flavor
+	// File and Offset are where the last event seen ends.
+	File   string
+	Offset uint32
+
+	gtids mysql.GTIDSet // nil without GTIDs
+}
+
+// positionText is the text form of a Position.
+type positionText struct {
+	Flavor Flavor  `json:"flavor"`
+	GTIDs  *string `json:"gtids,omitempty"`
+	File   string  `json:"file,omitempty"`
+	Offset uint32  `json:"offset,omitempty"`
+}
+
+// ParsePosition reads what Position.String wrote.
+func ParsePosition(text string) (Position, error) {
+	var t positionText
+	if err := json.Unmarshal([]byte(text), &t); err != nil {
+		return Position{}, fmt.Errorf("parse binlog position %q: %w", text, err)
+	}
+	p := Position{Flavor: t.Flavor, File: t.File, Offset: t.Offset}
+	if t.Flavor != MySQL && t.Flavor != MariaDB {
+		return Position{}, fmt.Errorf("parse binlog position %q: unknown flavor", text)
+	}
+	if t.GTIDs != nil {
+		set, err := mysql.ParseGTIDSet(string(t.Flavor), *t.GTIDs)
+		if err != nil {
+			return Position{}, fmt.Errorf("parse binlog position %q: %w", text, err)
+		}
+		p.gtids = set
+	}
+	return p, nil
+}
+
+// String is the text form that ParsePosition reads: a JSON object.
+func (p Position) String() string {
+	t := positionText{Flavor: p.Flavor, File: p.File, Offset: p.Offset}
+	if p.gtids != nil {
+		s := p.gtids.String()
+		t.GTIDs = &s
+	}
+	text, err := json.Marshal(t)
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return string(text)
+}
+
+// HasGTIDs says whether the position names transactions, not only bytes.
+func (p Position) HasGTIDs() bool { return p.gtids != nil }
+
+// Clone returns a copy that shares nothing with p.
+func (p Position) Clone() Position {
+	if p.gtids != nil {
+		p.gtids = p.gtids.Clone()
+	}
+	return p
+}
+
+// Covers says whether everything up to o has been seen at p.
+func (p Position) Covers(o Position) bool {
+	if p.gtids != nil && o.gtids != nil {
+		return p.gtids.Contain(o.gtids)
+	}
+	return mysql.Position{Name: p.File, Pos: p.Offset}.Compare(
+		mysql.Position{Name: o.File, Pos: o.Offset}) >= 0
+}
+
+// Point is where an event of the log ends. Time is when its transaction was
+// committed first, in microseconds since the Unix epoch; MariaDB logs whole
+// seconds only.
+type Point struct {
+	Time   uint64
+	File   string
+	Offset uint32
+	id     transactionID
+}
+
+// At returns Time as a time.Time in UTC.
+func (pt Point) At() time.Time { return time.UnixMicro(int64(pt.Time)).UTC() }
+
+// transactionID is a GTID of either flavor; the zero value is none.
+type transactionID struct {
+	source uuid.UUID // MySQL
+	tag    mysql.Tag
+	number uint64
+	domain uint32 // MariaDB
+	server uint32
+}
+
+func (id transactionID) String() string {
+	switch {
+	case id.number == 0:
+		return ""
+	case id.source != uuid.Nil:
+		if tag := id.tag.String(); tag != "" {
+			return fmt.Sprintf("%s:%s:%d", id.source, tag, id.number)
+		}
+		return fmt.Sprintf("%s:%d", id.source, id.number)
+	default:
+		return fmt.Sprintf("%d-%d-%d", id.domain, id.server, id.number)
+	}
+}
+
+// Advance moves p to pt, the end of the next transaction.
+func (p *Position) Advance(pt Point) error {
+	p.File, p.Offset = pt.File, pt.Offset
+	if p.gtids == nil || pt.id.number == 0 {
+		return nil
+	}
+	switch set := p.gtids.(type) {
+	case *mysql.MysqlGTIDSet:
+		set.AddGTIDWithTag(pt.id.source, pt.id.tag, int64(pt.id.number))
+	case *mysql.MariadbGTIDSet:
+		id := mysql.MariadbGTID{
+			DomainID: pt.id.domain, ServerID: pt.id.server, SequenceNumber: pt.id.number,
+		}
+		if err := set.AddSet(&id); err != nil {
+			return fmt.Errorf("advance to %s: %w", pt.id, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,330 @@
+package binlog
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// Reader reads rows back exactly: as they are at a known point of the binary
+// log that is not before a given one. An event can be read from the log
+// before a SELECT sees its row, so a plain SELECT proves nothing. A Reader is
+// for one goroutine.
+type Reader struct {
+	cfg    Config
+	server Server
+	conn   *client.Conn
+}
+
+// NewReader makes a reader; it connects when it is first asked.
+func NewReader(cfg Config, server Server) *Reader { return &Reader{cfg: cfg, server: server} }
+
+// Close ends the connection.
+func (r *Reader) Close() {
+	if r.conn != nil {
+		_ = r.conn.Close()
+		r.conn = nil
+	}
+}
+
+// KeyColumn is a column of a key and the cast of its JSON form.
+type KeyColumn struct {
+	Column int
+	Cast   Cast
+}
+
+// keyKinds are the kinds whose JSON form can be turned back into the value.
+var keyKinds = map[Kind]bool{Integer: true, Text: true, Binary: true}
+
+// KeyProblem says why a column cannot be part of a key; "" if it can.
+func (t *Table) KeyProblem(k KeyColumn) string {
+	c := &t.Columns[k.Column]
+	switch {
+	case !keyKinds[c.Kind]:
+		return fmt.Sprintf("a key column of type %s is not supported yet", c.SQLType)
+	case k.Cast == CastBoolean || k.Cast == CastJSON || (c.Kind == Binary && k.Cast == CastString):
+		return fmt.Sprintf("cast %q of a key column loses its value", k.Cast)
+	}
+	return ""
+}
+
+// waitTimeout bounds the wait for a point of the log to become visible.
+const waitTimeout = 10 * time.Second
+
+// ErrNotVisible says that the rows at a point could not be seen in time.
+var ErrNotVisible = errors.New("the server has not come so far yet")
+
+// Table reads a table's shape as it is now; nil if there is none.
+func (r *Reader) Table(ctx context.Context, name TableName) (*Table, error) {
+	if err := r.open(ctx); err != nil {
+		return nil, err
+	}
+	t, err := readTable(r.conn, name)
+	if err != nil {
+		r.Close()
+	}
+	return t, err
+}
+
+func (r *Reader) open(ctx context.Context) error {
+	if r.conn != nil {
+		return nil
+	}
+	conn, err := r.cfg.connect(ctx)
+	if err != nil {
+		return err
+	}
+	r.conn = conn
+	return nil
+}
+
+// Rows reads the rows of table with these keys (JSON arrays of the key
+// columns' values) and gives them to each; a key that is not found is not
+// there. Only the given columns are read, the others look like NULL. What was
+// given is the state at upto, which covers after.
+func (r *Reader) Rows(ctx context.Context, table *Table, columns []int, key []KeyColumn, keys []string,
+	after Position, each func(*Row) error,
+) (upto Position, err error) {
+	defer func() {
+		if err != nil {
+			r.Close() // an open snapshot or a half-read answer must not be reused
+		}
+	}()
+	if err := r.open(ctx); err != nil {
+		return Position{}, err
+	}
+	query, err := selectByKey(table, columns, key, keys)
+	if err != nil {
+		return Position{}, &fatalError{err}
+	}
+	var list [][][]byte
+	switch {
+	case r.server.Flavor == MariaDB:
+		list, upto, err = r.snapshot(ctx, query, after)
+	case after.HasGTIDs():
+		list, upto, err = r.afterGTIDs(query, after)
+	default:
+		list, upto, err = r.locking(query)
+	}
+	if err != nil {
+		return Position{}, fmt.Errorf("read rows of %s: %w", table.Name, err)
+	}
+	row := Row{Table: table, text: true}
+	for _, fields := range list {
+		row.values = make([][]byte, len(table.Columns))
+		for i, column := range columns {
+			row.values[column] = fields[i]
+		}
+		if err := each(&row); err != nil {
+			return Position{}, &fatalError{err}
+		}
+	}
+	return upto, nil
+}
+
+// afterGTIDs waits until the transactions are visible, which on MySQL with
+// GTIDs is enough.
+func (r *Reader) afterGTIDs(query string, after Position) ([][][]byte, Position, error) {
+	timedOut, err := one(r.conn, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", after.gtids, int(waitTimeout.Seconds())))
+	if err != nil {
+		return nil, Position{}, err
+	}
+	if timedOut != "0" {
+		return nil, Position{}, ErrNotVisible
+	}
+	list, err := rows(r.conn, query)
+	if err != nil {
+		return nil, Position{}, err
+	}
+	executed, err := one(r.conn, "SELECT @@GLOBAL.gtid_executed")
+	if err != nil {
+		return nil, Position{}, err
+	}
+	set, err := mysql.ParseMysqlGTIDSet(oneLine(executed))
+	return list, Position{Flavor: MySQL, gtids: set}, err
+}
+
+// snapshot reads in a consistent snapshot that has come as far as after:
+// MariaDB tells where in the binary log its snapshot is.
+func (r *Reader) snapshot(ctx context.Context, query string, after Position) ([][][]byte, Position, error) {
+	deadline := time.Now().Add(waitTimeout)
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if _, err := r.conn.Execute("START TRANSACTION WITH CONSISTENT SNAPSHOT"); err != nil {
+			return nil, Position{}, err
+		}
+		at, err := snapshotPosition(r.conn)
+		if err != nil {
+			return nil, Position{}, err
+		}
+		if at.Covers(Position{File: after.File, Offset: after.Offset}) {
+			list, err := rows(r.conn, query)
+			if err != nil {
+				return nil, Position{}, err
+			}
+			_, err = r.conn.Execute("COMMIT")
+			return list, at, err
+		}
+		if _, err := r.conn.Execute("COMMIT"); err != nil {
+			return nil, Position{}, err
+		}
+		if time.Now().After(deadline) {
+			return nil, Position{}, ErrNotVisible
+		}
+		select {
+		case <-ctx.Done():
+			return nil, Position{}, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// snapshotPosition asks MariaDB where the open snapshot is in the binary log.
+func snapshotPosition(conn *client.Conn) (Position, error) {
+	list, err := rows(conn, "SHOW STATUS LIKE 'binlog_snapshot_%'")
+	if err != nil {
+		return Position{}, err
+	}
+	p := Position{Flavor: MariaDB}
+	for _, row := range list {
+		switch strings.ToLower(string(row[0])) {
+		case "binlog_snapshot_file":
+			p.File = string(row[1])
+		case "binlog_snapshot_position":
+			if _, err := fmt.Sscan(string(row[1]), &p.Offset); err != nil {
+				return Position{}, fmt.Errorf("read the snapshot's position %q: %w", row[1], err)
+			}
+		}
+	}
+	if p.File == "" {
+		return Position{}, errors.New("the server does not tell its snapshot's position in the binary log")
+	}
+	return p, nil
+}
+
+// locking reads with a shared lock, which waits for writers that have come
+// into the log but are not visible yet: for MySQL without GTIDs.
+func (r *Reader) locking(query string) ([][][]byte, Position, error) {
+	for _, statement := range []string{
+		"SET SESSION innodb_lock_wait_timeout = 5",
+		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+		"START TRANSACTION READ ONLY",
+	} {
+		if _, err := r.conn.Execute(statement); err != nil {
+			return nil, Position{}, err
+		}
+	}
+	list, err := rows(r.conn, query+" FOR SHARE")
+	if err != nil {
+		return nil, Position{}, err
+	}
+	if _, err := r.conn.Execute("COMMIT"); err != nil {
+		return nil, Position{}, err
+	}
+	status, ok, err := logStatus(r.conn, MySQL)
+	if err != nil || !ok {
+		return nil, Position{}, fmt.Errorf("the binary log is off: %w", err)
+	}
+	at := Position{Flavor: MySQL}
+	at.File, at.Offset, err = fileAndOffset(status)
+	return list, at, err
+}
+
+// selectByKey writes the statement that reads rows by key.
+func selectByKey(t *Table, columns []int, key []KeyColumn, keys []string) (string, error) {
+	var b strings.Builder
+	b.WriteString("SELECT ")
+	for i, column := range columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(selectExpression(&t.Columns[column]))
+	}
+	b.WriteString(" FROM " + t.Name.quoted() + " WHERE (")
+	for i, k := range key {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(quote(t.Columns[k.Column].Name))
+	}
+	b.WriteString(") IN (")
+	for i, text := range keys {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		tuple, err := keyLiteral(t, key, text)
+		if err != nil {
+			return "", fmt.Errorf("key %s of %s: %w", text, t.Name, err)
+		}
+		b.WriteString(tuple)
+	}
+	b.WriteString(")")
+	return b.String(), nil
+}
+
+// selectExpression reads a column in a form that loses nothing as text.
+func selectExpression(c *Column) string {
+	name := quote(c.Name)
+	switch c.Kind {
+	case Float: // its own text has six digits only
+		return "CAST(" + name + " AS DOUBLE)"
+	case Bit:
+		return name + "+0"
+	}
+	return name
+}
+
+// keyLiteral turns a key's JSON array into SQL.
+func keyLiteral(t *Table, key []KeyColumn, text string) (string, error) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var values []any
+	if err := decoder.Decode(&values); err != nil {
+		return "", err
+	}
+	if len(values) != len(key) {
+		return "", fmt.Errorf("%d values for %d columns", len(values), len(key))
+	}
+	parts := make([]string, len(values))
+	for i, v := range values {
+		s := fmt.Sprint(v)
+		switch c := &t.Columns[key[i].Column]; c.Kind {
+		case Integer:
+			if !wholeNumber(s) {
+				return "", fmt.Errorf("%q is no integer", s)
+			}
+			parts[i] = s
+		case Binary:
+			data, err := base64.StdEncoding.DecodeString(s)
+			if key[i].Cast == CastHex {
+				data, err = hex.DecodeString(s)
+			}
+			if err != nil {
+				return "", err
+			}
+			parts[i] = fmt.Sprintf("X'%x'", data)
+		default:
+			parts[i] = literal(s)
+		}
+	}
+	return "(" + strings.Join(parts, ", ") + ")", nil
+}
+
+// wholeNumber says whether s is digits, perhaps with a minus before them.
+func wholeNumber(s string) bool {
+	digits := bytes.TrimPrefix([]byte(s), []byte("-"))
+	for _, b := range digits {
+		if b < '0' || b > '9' {
+			return false
+		}
+	}
+	return len(digits) > 0
+}

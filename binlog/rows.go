@@ -1,0 +1,282 @@
+package binlog
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+// tableID reads the six bytes that start TABLE_MAP and row events.
+func tableID(body []byte) uint64 {
+	if len(body) < 6 {
+		return 0
+	}
+	return unsignedLE(body[:6])
+}
+
+// tablesKept bounds the TABLE_MAP events that are remembered.
+const tablesKept = 4096
+
+// tableMap takes the event that names the table of the rows after it. The
+// same bytes mean the same table version, so most of them are only compared.
+func (t *tail) tableMap(ctx context.Context, e event) error {
+	id := tableID(e.body)
+	if m := t.tables[id]; m != nil && bytes.Equal(m.body, e.body) {
+		return nil
+	}
+	name, err := mappedName(e.body)
+	if err != nil {
+		return err
+	}
+	m := &mapped{body: bytes.Clone(e.body)}
+	if t.source.wanted[name] {
+		if m.table, err = t.tableVersion(ctx, name, e); err != nil {
+			return err
+		}
+	}
+	if len(t.tables) >= tablesKept {
+		clear(t.tables)
+	}
+	t.tables[id] = m
+	return nil
+}
+
+// mappedName reads a TABLE_MAP event's names: after id and flags, each with a
+// length before it and a zero after.
+func mappedName(body []byte) (TableName, error) {
+	const head = 8
+	var parts [2]string
+	at := head
+	for i := range parts {
+		if at >= len(body) || at+1+int(body[at]) >= len(body) {
+			return TableName{}, fatal("malformed TABLE_MAP event")
+		}
+		n := int(body[at])
+		parts[i] = string(body[at+1 : at+1+n])
+		at += n + 2
+	}
+	return TableName{Schema: parts[0], Table: parts[1]}, nil
+}
+
+func (t *tail) tableVersion(ctx context.Context, name TableName, e event) (*Table, error) {
+	parsed, err := t.parse(e)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.readDictionary(ctx); err != nil {
+		return nil, err
+	}
+	table, err := newTable(name, parsed.(*replication.TableMapEvent), t.dict[name], t.sets)
+	if err != nil {
+		return nil, &fatalError{err}
+	}
+	return table, nil
+}
+
+// readDictionary reads the wanted tables' shapes as they are now, unless that
+// was done since the last statement that could have changed one.
+func (t *tail) readDictionary(ctx context.Context) error {
+	if t.dict != nil {
+		return nil
+	}
+	if t.sql == nil {
+		conn, err := t.source.cfg.connect(ctx)
+		if err != nil {
+			return err
+		}
+		t.sql = conn
+	}
+	if err := t.awaitDefinition(); err != nil {
+		return err
+	}
+	if t.sets == nil {
+		sets, err := readCharsets(t.sql, t.source.server.Flavor)
+		if err != nil {
+			return err
+		}
+		t.sets = sets
+	}
+	dict := make(map[TableName]*Table, len(t.source.wanted))
+	for name := range t.source.wanted {
+		table, err := readTable(t.sql, name)
+		if err != nil {
+			return err
+		}
+		if table != nil {
+			dict[name] = table
+		}
+	}
+	t.dict = dict
+	return nil
+}
+
+// compressedRows takes an event that MariaDB wrote with log_bin_compress: all
+// after the column bitmaps is compressed.
+func (t *tail) compressedRows(ctx context.Context, kind ChangeKind, body []byte) error {
+	m := t.tables[tableID(body)]
+	if m == nil {
+		return fatal("rows of a table that was not announced")
+	}
+	if m.table == nil {
+		return nil
+	}
+	at := rowsHead + lengthEncodedSize(len(m.table.Columns))
+	bitmaps := (len(m.table.Columns) + 7) / 8
+	if kind == Update {
+		bitmaps *= 2
+	}
+	if len(body) < at+bitmaps {
+		return fatal("malformed rows event")
+	}
+	data, err := mysql.DecompressMariadbData(body[at+bitmaps:])
+	if err != nil {
+		return fatal("decompress rows: %w", err)
+	}
+	return t.rows(ctx, kind, append(bytes.Clone(body[:at+bitmaps]), data...), false)
+}
+
+// rowsHead is the table id and flags of a rows event.
+const rowsHead = 8
+
+func lengthEncodedSize(n int) int {
+	if n < 251 {
+		return 1
+	}
+	return 3
+}
+
+// rows takes a rows event (Rows_event in libs/mysql/binlog/event/rows_event.h
+// of MySQL's source): version 2 has extra data before the column count, and
+// updates have two bitmaps and two images of each row.
+func (t *tail) rows(ctx context.Context, kind ChangeKind, body []byte, version2 bool) error {
+	m := t.tables[tableID(body)]
+	if m == nil {
+		return fatal("rows of a table that was not announced")
+	}
+	if m.table == nil {
+		return nil
+	}
+	if !t.tx.open {
+		return fatal("rows outside of a transaction")
+	}
+	if t.tx.xa {
+		return fatal("an XA transaction changed %s: chorusd does not support XA on mapped tables yet", m.table.Name)
+	}
+	at := rowsHead
+	if version2 {
+		if len(body) < at+2 {
+			return fatal("malformed rows event")
+		}
+		at += int(unsignedLE(body[at : at+2]))
+	}
+	if len(body) <= at {
+		return fatal("malformed rows event")
+	}
+	count, _, size := mysql.LengthEncodedInt(body[at:])
+	columns := m.table.Columns
+	if count != uint64(len(columns)) {
+		return fatal("a rows event of %s has %d columns, its table map %d", m.table.Name, count, len(columns))
+	}
+	at += size
+	bitmap := (len(columns) + 7) / 8
+	images := 1
+	if kind == Update {
+		images = 2
+	}
+	if len(body) < at+images*bitmap {
+		return fatal("malformed rows event")
+	}
+	for range images {
+		if !full(body[at:at+bitmap], len(columns)) {
+			return fatal("a row of %s was logged without all of its columns: its session overrode binlog_row_image, which must be FULL", m.table.Name)
+		}
+		at += bitmap
+	}
+	data := body[at:]
+	for len(data) > 0 {
+		var err error
+		if data, err = t.row(ctx, kind, m.table, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// full says whether the first n bits are set.
+func full(bitmap []byte, n int) bool {
+	for i, b := range bitmap {
+		want := byte(0xff)
+		if left := n - 8*i; left < 8 {
+			want = 1<<left - 1
+		}
+		if b&want != want {
+			return false
+		}
+	}
+	return true
+}
+
+// row takes the images of one row and gives it to the handler.
+func (t *tail) row(ctx context.Context, kind ChangeKind, table *Table, data []byte) ([]byte, error) {
+	c := &t.change
+	*c = Change{Kind: kind, Time: t.tx.time}
+	var err error
+	if kind != Insert {
+		if data, err = t.before.scan(table, data); err != nil {
+			return nil, err
+		}
+		c.Before = &t.before
+	}
+	if kind != Delete {
+		if data, err = t.after.scan(table, data); err != nil {
+			return nil, err
+		}
+		c.After = &t.after
+	}
+	t.tx.given++
+	if t.tx.given <= t.tx.skip {
+		return data, nil
+	}
+	if err := t.h.Change(ctx, c); err != nil {
+		return nil, &fatalError{err}
+	}
+	return data, nil
+}
+
+// scan finds the columns of a full row image: a bitmap of NULLs, then the
+// values one after the other. It returns what comes after.
+func (r *Row) scan(table *Table, data []byte) ([]byte, error) {
+	columns := table.Columns
+	if cap(r.values) < len(columns) {
+		r.values = make([][]byte, len(columns))
+	}
+	r.Table, r.values, r.text = table, r.values[:len(columns)], false
+	bitmap := (len(columns) + 7) / 8
+	if len(data) < bitmap {
+		return nil, fatal("row of %s is cut short", table.Name)
+	}
+	nulls, data := data[:bitmap], data[bitmap:]
+	for i := range columns {
+		if nulls[i>>3]>>(i&7)&1 == 1 {
+			r.values[i] = nil
+			continue
+		}
+		c := &columns[i]
+		size := c.fixed
+		if c.prefix > 0 {
+			if len(data) < c.prefix {
+				return nil, fatal("row of %s is cut short at column %s", table.Name, c.Name)
+			}
+			size = int(unsignedLE(data[:c.prefix]))
+			data = data[c.prefix:]
+		}
+		if len(data) < size {
+			return nil, fatal("row of %s is cut short at column %s", table.Name, c.Name)
+		}
+		r.values[i] = data[:size:size]
+		data = data[size:]
+	}
+	return data, nil
+}

@@ -1,0 +1,187 @@
+package binlog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// Server is what chorusd needs to know of a server.
+type Server struct {
+	Flavor  Flavor
+	Version string
+	// Identity tells servers apart: MySQL's server_uuid, MariaDB's server_id
+	// and host name.
+	Identity string
+	// Current is the end of its binary log.
+	Current Position
+	// Earliest is where the log that it still has starts.
+	Earliest Position
+}
+
+// Inspect asks the server who it is and where its binary log stands.
+func Inspect(ctx context.Context, cfg Config) (Server, error) {
+	conn, err := cfg.connect(ctx)
+	if err != nil {
+		return Server{}, err
+	}
+	defer conn.Close()
+	return inspect(conn)
+}
+
+func inspect(conn *client.Conn) (Server, error) {
+	version, err := one(conn, "SELECT VERSION()")
+	if err != nil {
+		return Server{}, fmt.Errorf("ask for the version: %w", err)
+	}
+	s := Server{Flavor: MySQL, Version: version}
+	if strings.Contains(strings.ToLower(version), "mariadb") {
+		s.Flavor = MariaDB
+	}
+	if s.Flavor == MariaDB {
+		err = s.inspectMariaDB(conn)
+	} else {
+		err = s.inspectMySQL(conn)
+	}
+	return s, err
+}
+
+// one returns the only field of the only row; NULL is "".
+func one(conn *client.Conn, query string) (string, error) {
+	list, err := rows(conn, query)
+	if err != nil {
+		return "", err
+	}
+	if len(list) != 1 || len(list[0]) == 0 {
+		return "", fmt.Errorf("%s: %d rows", query, len(list))
+	}
+	return string(list[0][0]), nil
+}
+
+// logStatus runs the statement that says where the binary log stands; ok is
+// false if there is none.
+func logStatus(conn *client.Conn, flavor Flavor) (row [][]byte, ok bool, err error) {
+	list, err := rows(conn, logStatusStatement(flavor))
+	if flavor == MySQL && isError(err, mysql.ER_PARSE_ERROR) { // before 8.2
+		list, err = rows(conn, "SHOW MASTER STATUS")
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("ask where the binary log stands: %w", err)
+	}
+	if len(list) == 0 {
+		return nil, false, nil
+	}
+	return list[0], true, nil
+}
+
+func logStatusStatement(flavor Flavor) string {
+	if flavor == MariaDB {
+		return "SHOW MASTER STATUS"
+	}
+	return "SHOW BINARY LOG STATUS"
+}
+
+func (s *Server) inspectMySQL(conn *client.Conn) error {
+	var err error
+	if s.Identity, err = one(conn, "SELECT @@server_uuid"); err != nil {
+		return fmt.Errorf("ask for the server's uuid: %w", err)
+	}
+	mode, err := one(conn, "SELECT @@gtid_mode")
+	if err != nil {
+		return fmt.Errorf("ask for gtid_mode: %w", err)
+	}
+	status, ok, err := logStatus(conn, MySQL)
+	if err != nil || !ok {
+		return err
+	}
+	s.Current = Position{Flavor: MySQL}
+	s.Current.File, s.Current.Offset, err = fileAndOffset(status)
+	if err != nil {
+		return err
+	}
+	s.Earliest = Position{Flavor: MySQL}
+	if s.Earliest.File, err = firstLog(conn); err != nil {
+		return err
+	}
+	s.Earliest.Offset = logHeader
+	if mode != "ON" {
+		return nil
+	}
+	purged, err := one(conn, "SELECT @@gtid_purged")
+	if err != nil {
+		return fmt.Errorf("ask for gtid_purged: %w", err)
+	}
+	if s.Current.gtids, err = mysql.ParseMysqlGTIDSet(oneLine(string(status[4]))); err != nil {
+		return fmt.Errorf("read the executed GTIDs: %w", err)
+	}
+	if s.Earliest.gtids, err = mysql.ParseMysqlGTIDSet(oneLine(purged)); err != nil {
+		return fmt.Errorf("read the purged GTIDs: %w", err)
+	}
+	return nil
+}
+
+// logHeader is the size of a binary log file's magic number: the offset of its first event.
+const logHeader = 4
+
+func (s *Server) inspectMariaDB(conn *client.Conn) error {
+	var err error
+	if s.Identity, err = one(conn, "SELECT CONCAT(@@server_id, '@', @@hostname, ':', @@port)"); err != nil {
+		return fmt.Errorf("ask for the server's id: %w", err)
+	}
+	status, ok, err := logStatus(conn, MariaDB)
+	if err != nil || !ok {
+		return err
+	}
+	s.Current = Position{Flavor: MariaDB}
+	s.Current.File, s.Current.Offset, err = fileAndOffset(status)
+	if err != nil {
+		return err
+	}
+	s.Earliest = Position{Flavor: MariaDB, Offset: logHeader}
+	if s.Earliest.File, err = firstLog(conn); err != nil {
+		return err
+	}
+	for _, p := range []*Position{&s.Current, &s.Earliest} {
+		if err := p.findGTIDs(conn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findGTIDs asks MariaDB which GTIDs come before a file and offset.
+func (p *Position) findGTIDs(conn *client.Conn) error {
+	text, err := one(conn, fmt.Sprintf("SELECT BINLOG_GTID_POS(%s, %d)", literal(p.File), p.Offset))
+	if err != nil {
+		return fmt.Errorf("ask for the GTIDs at %s:%d: %w", p.File, p.Offset, err)
+	}
+	if p.gtids, err = mysql.ParseMariadbGTIDSet(text); err != nil {
+		return fmt.Errorf("read the GTIDs at %s:%d: %w", p.File, p.Offset, err)
+	}
+	return nil
+}
+
+func fileAndOffset(status [][]byte) (file string, offset uint32, err error) {
+	if _, err := fmt.Sscan(string(status[1]), &offset); err != nil {
+		return "", 0, fmt.Errorf("read the binary log's offset %q: %w", status[1], err)
+	}
+	return string(status[0]), offset, nil
+}
+
+// firstLog names the oldest binary log file.
+func firstLog(conn *client.Conn) (string, error) {
+	list, err := rows(conn, "SHOW BINARY LOGS")
+	if err != nil {
+		return "", fmt.Errorf("list the binary logs: %w", err)
+	}
+	if len(list) == 0 {
+		return "", fmt.Errorf("list the binary logs: there is none")
+	}
+	return string(list[0][0]), nil
+}
+
+// oneLine takes out the line breaks that the server puts between UUIDs.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "") }

@@ -1,0 +1,224 @@
+package binlog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+// ChangeKind is what happened to a row.
+type ChangeKind uint8
+
+// The kinds of change.
+const (
+	Insert ChangeKind = iota
+	Update
+	Delete
+)
+
+// Change is one row that a committed transaction changed.
+type Change struct {
+	Kind ChangeKind
+	// Time of the transaction's first commit, in microseconds since the Unix epoch.
+	Time uint64
+	// Before is nil for an insert, After for a delete.
+	Before, After *Row
+}
+
+// Table is the version of the table that the rows were written with.
+func (c *Change) Table() *Table {
+	if c.After != nil {
+		return c.After.Table
+	}
+	return c.Before.Table
+}
+
+// Handler takes the stream of changes. Its calls come one at a time and in
+// commit order; while one blocks, nothing is read.
+type Handler interface {
+	// Change takes one changed row; it is valid only during the call.
+	Change(ctx context.Context, c *Change) error
+	// Commit says that a transaction, perhaps one without a change that is
+	// of interest, ends at pt.
+	Commit(ctx context.Context, pt Point) error
+	// Idle says that the log has been read up to pt and no transaction is
+	// open there. It comes about once a second while nothing happens.
+	Idle(pt Point)
+}
+
+// Source tails the binary log of one server.
+type Source struct {
+	cfg    Config
+	server Server
+	wanted map[TableName]bool
+}
+
+// NewSource makes a source of the changes of the given tables. server is
+// what Inspect said of the server.
+func NewSource(cfg Config, server Server, tables []TableName) *Source {
+	s := &Source{cfg: cfg, server: server, wanted: make(map[TableName]bool, len(tables))}
+	for _, t := range tables {
+		s.wanted[t] = true
+	}
+	return s
+}
+
+// Backoff between attempts to reach the server.
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 3 * time.Second
+)
+
+// Run reads from the given position until ctx ends, which returns nil, or
+// something happens that trying again would not mend. A server that goes away
+// is waited for: what was half read is read again and not given twice.
+func (s *Source) Run(ctx context.Context, from Position, h Handler) error {
+	t := newTail(s, from.Clone(), h)
+	defer t.close()
+	for backoff := minBackoff; ; {
+		t.fresh = false
+		err := s.stream(ctx, t)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !Passing(err) {
+			return fmt.Errorf("read the binlog at %s: %w", t.where(), err)
+		}
+		if t.fresh {
+			backoff = minBackoff
+		}
+		if !t.away {
+			t.away = true
+			s.cfg.Logger.Warn("lost the database server, trying to reach it again",
+				"addr", s.cfg.Addr, "position", t.where(), "error", err)
+		}
+		t.interrupt()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// fatalError is an error that another connection would not mend: a row that
+// cannot be read exactly, or the handler's.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Unwrap() error { return e.err }
+
+func fatal(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...)} }
+
+// stream reads over one connection until it ends.
+func (s *Source) stream(ctx context.Context, t *tail) error {
+	if err := s.verify(ctx, t.pos); err != nil {
+		return err
+	}
+	if err := t.readDictionary(ctx); err != nil {
+		return err
+	}
+	cfg, err := s.syncerConfig()
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1) // what the handler's own failure was
+	cfg.SynchronousEventHandler = eventFunc(func(e *replication.BinlogEvent) error {
+		err := t.handle(ctx, e)
+		if err != nil {
+			ended <- err
+		}
+		return err
+	})
+	syncer := replication.NewBinlogSyncer(cfg)
+	defer syncer.Close()
+	var streamer *replication.BinlogStreamer
+	if t.pos.gtids != nil {
+		streamer, err = syncer.StartSyncGTID(t.pos.gtids.Clone())
+	} else {
+		streamer, err = syncer.StartSync(mysql.Position{Name: t.pos.File, Pos: t.pos.Offset})
+	}
+	if err != nil {
+		return fmt.Errorf("start reading: %w", err)
+	}
+	// Events go to the handler; the streamer gives nothing but the end.
+	_, err = streamer.GetEvent(ctx)
+	select {
+	case own := <-ended:
+		return own
+	default:
+	}
+	if isError(err, mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG) {
+		return fatal("%w: %w", ErrPositionLost, err)
+	}
+	return err
+}
+
+type eventFunc func(*replication.BinlogEvent) error
+
+func (f eventFunc) HandleEvent(e *replication.BinlogEvent) error { return f(e) }
+
+func (s *Source) syncerConfig() (replication.BinlogSyncerConfig, error) {
+	cfg := replication.BinlogSyncerConfig{
+		ServerID: s.cfg.ServerID,
+		Flavor:   string(s.server.Flavor),
+		Host:     s.cfg.Addr,
+		User:     s.cfg.User,
+		Password: s.cfg.Password(),
+		// Not the machine's name: it is shown to every other replica.
+		Localhost:       "chorusd",
+		RawModeEnabled:  true,
+		HeartbeatPeriod: heartbeatPeriod,
+		ReadTimeout:     readTimeout,
+		VerifyChecksum:  true,
+		// Its own reconnect loses and repeats rows (binlog/DESIGN.md).
+		DisableRetrySync: true,
+		DiscardGTIDSet:   true,
+		// It logs what it returns as errors, too.
+		Logger: slog.New(slog.DiscardHandler),
+		Dialer: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+	}
+	if !strings.Contains(s.cfg.Addr, "/") {
+		host, port, err := net.SplitHostPort(s.cfg.Addr)
+		if err != nil {
+			return cfg, fatal("mysql.addr: %w", err)
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return cfg, fatal("mysql.addr: port %q: %w", port, err)
+		}
+		cfg.Host, cfg.Port = host, uint16(n)
+	}
+	return cfg, nil
+}
+
+// verify makes sure that the server still is one whose log goes on from pos.
+func (s *Source) verify(ctx context.Context, pos Position) error {
+	now, err := Inspect(ctx, s.cfg)
+	if err != nil {
+		return err
+	}
+	if now.Flavor != s.server.Flavor {
+		return fatal("the server is now %s, it was %s", now.Flavor, s.server.Flavor)
+	}
+	if pos.gtids == nil {
+		if now.Identity != s.server.Identity {
+			return fatal("%w: another server (%s, before %s) answers, and without GTIDs its positions mean something else",
+				ErrPositionLost, now.Identity, s.server.Identity)
+		}
+		return nil
+	}
+	if now.Flavor == MySQL && !now.Current.gtids.Contain(pos.gtids) {
+		return fatal("%w: the server lacks transactions that were read before: it has %s, read were %s",
+			ErrPositionLost, now.Current.gtids, pos.gtids)
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+package binlog
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+// TableName names a table of the server.
+type TableName struct{ Schema, Table string }
+
+func (n TableName) String() string { return n.Schema + "." + n.Table }
+
+// quoted is the name as SQL.
+func (n TableName) quoted() string { return quote(n.Schema) + "." + quote(n.Table) }
+
+// quote makes an identifier safe to stand in a statement.
+func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// Kind is what a column holds, as far as decoding cares.
+type Kind uint8
+
+// The kinds.
+const (
+	Unsupported Kind = iota
+	Integer
+	Decimal
+	Float
+	Double
+	Bit
+	Year
+	Date
+	Time
+	DateTime
+	Timestamp
+	Text
+	Binary
+	Enum
+	Set
+	JSON
+)
+
+func (k Kind) String() string {
+	return [...]string{
+		"unsupported", "integer", "decimal", "float", "double", "bit", "year", "date",
+		"time", "datetime", "timestamp", "text", "binary", "enum", "set", "json",
+	}[k]
+}
+
+// Column is one column of one version of a table.
+type Column struct {
+	Name string
+	Kind Kind
+	// SQLType is the type as the server writes it, where it is known.
+	SQLType  string
+	Unsigned bool
+	// Nullable is known from the server's dictionary only.
+	Nullable bool
+	// Charset of a Text, Enum or Set column: MySQL's name for it.
+	Charset string
+	// Members of an Enum or Set, in order, as UTF-8.
+	Members []string
+
+	precision, scale int // Decimal
+	fraction         int // digits of a second, Time, DateTime, Timestamp
+	length           int // bytes of a BINARY(n), which the log cuts trailing zeros from; 0: as is
+
+	// The value's bytes in a row image: fixed many, or a length of so many
+	// bytes before them.
+	fixed  int
+	prefix int
+}
+
+// Table is one version of a table's shape. Versions are never changed, so a
+// pointer identifies one.
+type Table struct {
+	Name    TableName
+	Columns []Column
+	// Key holds the columns of the primary key, or else of the first unique
+	// key without nullable columns; empty if there is none or if the log
+	// does not say.
+	Key []int
+	// Unique holds every unique key without nullable columns, the primary
+	// key first; nil if only the log was asked.
+	Unique [][]int
+}
+
+// Index returns the column's place, or -1.
+func (t *Table) Index(column string) int {
+	for i := range t.Columns {
+		if strings.EqualFold(t.Columns[i].Name, column) {
+			return i
+		}
+	}
+	return -1
+}
+
+// wireColumn is a column as every TABLE_MAP event describes it.
+type wireColumn struct {
+	kind             Kind
+	code             byte // MYSQL_TYPE_*, ENUM and SET told from CHAR
+	fixed, prefix    int
+	precision, scale int
+	fraction         int
+	length           int
+}
+
+// Types of MariaDB's COMPRESSED columns, which go-mysql does not know; see
+// enum_field_types in MariaDB's include/mysql_com.h.
+const (
+	mariadbBlobCompressed    = 140
+	mariadbVarcharCompressed = 141
+)
+
+// digitBytes is how many bytes so many decimal digits take:
+// https://dev.mysql.com/doc/refman/8.4/en/precision-math-decimal-characteristics.html
+var digitBytes = [10]int{0, 1, 1, 2, 2, 3, 3, 4, 4, 4}
+
+// describe works out how a column's bytes lie in a row image, from the type
+// and metadata of the TABLE_MAP event. The layout is that of
+// Field::pack in MySQL's sql/field.cc, as log_event_print_value
+// in sql/log_event.cc reads it.
+func describe(code byte, meta uint16) wireColumn {
+	c := wireColumn{code: code}
+	fixed := func(kind Kind, n int) { c.kind, c.fixed = kind, n }
+	switch code {
+	case mysql.MYSQL_TYPE_TINY:
+		fixed(Integer, 1)
+	case mysql.MYSQL_TYPE_SHORT:
+		fixed(Integer, 2)
+	case mysql.MYSQL_TYPE_INT24:
+		fixed(Integer, 3)
+	case mysql.MYSQL_TYPE_LONG:
+		fixed(Integer, 4)
+	case mysql.MYSQL_TYPE_LONGLONG:
+		fixed(Integer, 8)
+	case mysql.MYSQL_TYPE_FLOAT:
+		fixed(Float, 4)
+	case mysql.MYSQL_TYPE_DOUBLE:
+		fixed(Double, 8)
+	case mysql.MYSQL_TYPE_YEAR:
+		fixed(Year, 1)
+	case mysql.MYSQL_TYPE_DATE:
+		fixed(Date, 3)
+	case mysql.MYSQL_TYPE_NEWDECIMAL:
+		c.precision, c.scale = int(meta>>8), int(meta&0xff)
+		whole := c.precision - c.scale
+		fixed(Decimal, whole/9*4+digitBytes[whole%9]+c.scale/9*4+digitBytes[c.scale%9])
+	case mysql.MYSQL_TYPE_TIME2:
+		c.fraction = int(meta)
+		fixed(Time, 3+(c.fraction+1)/2)
+	case mysql.MYSQL_TYPE_DATETIME2:
+		c.fraction = int(meta)
+		fixed(DateTime, 5+(c.fraction+1)/2)
+	case mysql.MYSQL_TYPE_TIMESTAMP2:
+		c.fraction = int(meta)
+		fixed(Timestamp, 4+(c.fraction+1)/2)
+	case mysql.MYSQL_TYPE_BIT:
+		fixed(Bit, int(((meta>>8)*8+meta&0xff)+7)/8)
+	case mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING:
+		c.kind, c.prefix = Text, lengthBytes(int(meta))
+	case mysql.MYSQL_TYPE_BLOB:
+		c.kind, c.prefix = Text, int(meta)
+	case mysql.MYSQL_TYPE_JSON:
+		c.kind, c.prefix = JSON, int(meta)
+	case mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_VECTOR:
+		c.prefix = int(meta)
+	case mysql.MYSQL_TYPE_STRING:
+		c.describeString(meta)
+	}
+	return c
+}
+
+// describeString tells CHAR, ENUM and SET apart: all three are logged as
+// MYSQL_TYPE_STRING with the real type in the metadata's first byte, in which
+// CHAR hides two bits of its length.
+func (c *wireColumn) describeString(meta uint16) {
+	real, n := byte(meta>>8), int(meta&0xff)
+	switch {
+	case real == mysql.MYSQL_TYPE_ENUM:
+		c.code, c.kind, c.fixed = real, Enum, n
+	case real == mysql.MYSQL_TYPE_SET:
+		c.code, c.kind, c.fixed = real, Set, n
+	default:
+		c.length = n
+		if real != 0 && real&0x30 != 0x30 {
+			c.length |= int(real&0x30^0x30) << 4
+		}
+		c.kind, c.prefix = Text, lengthBytes(c.length)
+	}
+}
+
+// lengthBytes is the size of the length before a string of at most max bytes.
+func lengthBytes(maximum int) int {
+	if maximum < 256 {
+		return 1
+	}
+	return 2
+}
+
+// charsets turns collation ids into character set names.
+type charsets map[uint64]string
+
+// newTable makes a table version of a TABLE_MAP event. What the event does
+// not tell (all but the types, unless binlog_row_metadata=FULL) comes from
+// the server's dictionary, which must fit.
+func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets charsets) (*Table, error) {
+	t := &Table{Name: name, Columns: make([]Column, e.ColumnCount)}
+	full := len(e.ColumnName) > 0
+	if !full {
+		if dict == nil || len(dict.Columns) != int(e.ColumnCount) {
+			return nil, mismatch(name, fmt.Sprintf("the log's row has %d columns, the table now %d", e.ColumnCount, columnsOf(dict)))
+		}
+		t.Key = dict.Key
+	}
+	unsigned, collations, enumCollations := e.UnsignedMap(), e.CollationMap(), e.EnumSetCollationMap()
+	enums, sets2 := e.EnumStrValueMap(), e.SetStrValueMap()
+	for i := range t.Columns {
+		w := describe(e.ColumnType[i], e.ColumnMeta[i])
+		var c Column
+		if full {
+			c.Name = string(e.ColumnName[i])
+			c.Unsigned = unsigned[i]
+			if d := dictColumn(dict, c.Name); d != nil {
+				c.Nullable, c.SQLType = d.Nullable, d.SQLType
+				// What only the dictionary can tell: UUID and INET6 look like BINARY.
+				if d.Kind == Unsupported {
+					w.kind = Unsupported
+				}
+			}
+			id, ok := collations[i]
+			if !ok {
+				id = enumCollations[i]
+			}
+			c.Charset = sets[id]
+			c.Members = enums[i]
+			if w.kind == Set {
+				c.Members = sets2[i]
+			}
+			if w.kind == Text && c.Charset == "" {
+				return nil, fmt.Errorf("column %s.%s has a collation (id %d) that the server does not list", name, c.Name, id)
+			}
+			if w.kind == Text && c.Charset == "binary" {
+				w.kind = Binary
+			}
+		} else {
+			c = dict.Columns[i]
+			if w.kind == Text && c.Kind == Binary {
+				w.kind = Binary
+			}
+			if c.Kind == Unsupported {
+				w.kind = Unsupported
+			}
+			if c.Kind != w.kind || (w.kind == Integer && c.fixed != w.fixed) {
+				return nil, mismatch(name, fmt.Sprintf("column %s is %s in the table now, but %s in the log", c.Name, c.Kind, w.kind))
+			}
+		}
+		if e.ColumnType[i] == mariadbBlobCompressed || e.ColumnType[i] == mariadbVarcharCompressed {
+			return nil, fmt.Errorf("column %s.%s is COMPRESSED, which cannot be read from the log: ALTER TABLE %s MODIFY the column without COMPRESSED", name, c.Name, name.quoted())
+		}
+		c.Kind, c.fixed, c.prefix = w.kind, w.fixed, w.prefix
+		c.precision, c.scale, c.fraction = w.precision, w.scale, w.fraction
+		if w.kind == Binary && w.code == mysql.MYSQL_TYPE_STRING {
+			c.length = w.length
+		}
+		t.Columns[i] = c
+	}
+	if full {
+		for _, i := range e.PrimaryKey {
+			t.Key = append(t.Key, int(i))
+		}
+		if len(t.Key) == 0 && dict != nil {
+			for _, i := range dict.Key {
+				if j := t.Index(dict.Columns[i].Name); j >= 0 {
+					t.Key = append(t.Key, j)
+				}
+			}
+		}
+	}
+	return t, nil
+}
+
+func columnsOf(t *Table) int {
+	if t == nil {
+		return 0
+	}
+	return len(t.Columns)
+}
+
+func dictColumn(dict *Table, name string) *Column {
+	if dict == nil {
+		return nil
+	}
+	if i := dict.Index(name); i >= 0 {
+		return &dict.Columns[i]
+	}
+	return nil
+}
+
+// mismatch says that rows in the log were written by another shape of the table.
+func mismatch(name TableName, what string) error {
+	return fmt.Errorf("table %s: %s; the log does not name its columns, so rows written before an ALTER cannot be read: "+
+		"run SET GLOBAL binlog_row_metadata = 'FULL' so that it cannot happen again, then start over with `chorusd run --start-over`", name, what)
+}

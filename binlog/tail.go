@@ -1,0 +1,551 @@
+package binlog
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
+)
+
+// tail turns events into the handler's calls, over as many connections as it takes.
+type tail struct {
+	source *Source
+	h      Handler
+
+	// pos is the end of the last whole transaction: where to read on.
+	pos Position
+	// file and offset are where the last event ended.
+	file   string
+	offset uint32
+	away   bool // the server went away and that was logged
+	fresh  bool // an event came over this connection
+
+	tx     transaction
+	parser *replication.BinlogParser
+	tables map[uint64]*mapped
+	dict   map[TableName]*Table // as of the last statement that changed one; nil: to be read
+	sets   charsets
+	sql    *client.Conn
+	change Change
+	before Row
+	after  Row
+	gtid   replication.GTIDEvent // reused
+	zstd   *zstd.Decoder
+}
+
+// transaction is the one that is being read.
+type transaction struct {
+	open       bool
+	id         transactionID
+	start      uint32 // where its first event starts, to know it again
+	file       string
+	time       uint64
+	standalone bool // MariaDB: ends with its only statement
+	xa         bool
+	begun      bool // a BEGIN came: it ends with COMMIT or an XID
+	given      int  // changes given to the handler
+	skip       int  // changes to leave out: given before the connection broke
+}
+
+// mapped is a TABLE_MAP event that rows refer to by its id.
+type mapped struct {
+	body  []byte
+	table *Table // nil: not wanted
+}
+
+func newTail(s *Source, from Position, h Handler) *tail {
+	t := &tail{source: s, h: h, pos: from, tables: map[uint64]*mapped{}}
+	t.file, t.offset = from.File, from.Offset
+	return t
+}
+
+func (t *tail) close() {
+	if t.sql != nil {
+		_ = t.sql.Close()
+	}
+	if t.zstd != nil {
+		t.zstd.Close()
+	}
+}
+
+// where names the place of the last event for people.
+func (t *tail) where() string {
+	at := fmt.Sprintf("%s:%d", t.file, t.offset)
+	if id := t.tx.id.String(); t.tx.open && id != "" {
+		at += " (transaction " + id + ")"
+	}
+	return at
+}
+
+// interrupt forgets what belongs to the connection. An open transaction will
+// come again from its first row; what was given of it is then left out.
+func (t *tail) interrupt() {
+	if t.tx.open {
+		t.tx.skip = max(t.tx.skip, t.tx.given)
+		t.tx.open = false
+	}
+	clear(t.tables)
+	t.parser = nil
+	if t.sql != nil {
+		_ = t.sql.Close()
+		t.sql = nil
+	}
+}
+
+// handle takes one event of the syncer, whose raw mode parses only the format
+// description and rotations.
+func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
+	if !t.fresh {
+		t.fresh = true
+		if t.away {
+			t.away = false
+			t.source.cfg.Logger.Info("reading from the database server again", "addr", t.source.cfg.Addr, "position", t.where())
+		}
+	}
+	started := t.offset
+	h := e.Header
+	if h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 && h.EventType != replication.HEARTBEAT_EVENT && h.EventType != replication.HEARTBEAT_LOG_EVENT_V2 {
+		// MariaDB 11.8 writes 0 inside transactions.
+		if h.LogPos > 0 {
+			t.offset = h.LogPos
+			started = h.LogPos - h.EventSize
+		} else {
+			t.offset += h.EventSize
+		}
+	}
+	switch ev := e.Event.(type) {
+	case *replication.FormatDescriptionEvent:
+		clear(t.tables)
+		return t.formatParser(e.RawData)
+	case *replication.RotateEvent:
+		t.file, t.offset = string(ev.NextLogName), uint32(ev.Position)
+		return t.idle()
+	case *replication.GenericEvent:
+		return t.event(ctx, event{
+			kind: h.EventType, time: h.Timestamp, flags: h.Flags, server: h.ServerID,
+			logPos: h.LogPos, start: started, body: ev.Data,
+		})
+	}
+	return fatal("event %s came parsed", h.EventType)
+}
+
+// event is an event without its header and checksum.
+type event struct {
+	kind   replication.EventType
+	time   uint32
+	flags  uint16
+	server uint32
+	logPos uint32
+	start  uint32 // offset of its first byte
+	body   []byte
+}
+
+func (t *tail) event(ctx context.Context, e event) error {
+	switch e.kind {
+	case replication.TABLE_MAP_EVENT:
+		return t.tableMap(ctx, e)
+	case replication.WRITE_ROWS_EVENTv1, replication.WRITE_ROWS_EVENTv2:
+		return t.rows(ctx, Insert, e.body, e.kind == replication.WRITE_ROWS_EVENTv2)
+	case replication.UPDATE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv2:
+		return t.rows(ctx, Update, e.body, e.kind == replication.UPDATE_ROWS_EVENTv2)
+	case replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2:
+		return t.rows(ctx, Delete, e.body, e.kind == replication.DELETE_ROWS_EVENTv2)
+	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1:
+		return t.compressedRows(ctx, Insert, e.body)
+	case replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1:
+		return t.compressedRows(ctx, Update, e.body)
+	case replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
+		return t.compressedRows(ctx, Delete, e.body)
+	case replication.PARTIAL_UPDATE_ROWS_EVENT:
+		if m := t.tables[tableID(e.body)]; m == nil || m.table != nil {
+			return fatal("a partial JSON update, which cannot be read exactly: run SET PERSIST binlog_row_value_options = ''")
+		}
+		return nil
+	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT:
+		return t.mysqlGTID(e)
+	case replication.GTID_TAGGED_LOG_EVENT:
+		return t.taggedGTID(e)
+	case replication.MARIADB_GTID_EVENT:
+		return t.mariadbGTID(e)
+	case replication.XID_EVENT:
+		return t.commit(ctx)
+	case replication.XA_PREPARE_LOG_EVENT:
+		return t.commit(ctx)
+	case replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT:
+		return t.query(ctx, e)
+	case replication.TRANSACTION_PAYLOAD_EVENT:
+		return t.payload(ctx, e)
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+		// Its position is where the server's reader stands, past what it skipped.
+		if !t.tx.open && e.logPos > t.offset {
+			t.offset = e.logPos
+		}
+		return t.idle()
+	case replication.BEGIN_LOAD_QUERY_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT:
+		return fatal("LOAD DATA was logged as a statement: its session overrode binlog_format, which must be ROW")
+	case replication.INCIDENT_EVENT:
+		return fatal("the server logged an incident: it may have lost events, so clients must load again (run --start-over)")
+	case replication.PREVIOUS_GTIDS_EVENT, replication.ROWS_QUERY_EVENT, replication.STOP_EVENT,
+		replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT,
+		replication.IGNORABLE_EVENT, replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT,
+		replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT,
+		replication.MARIADB_GTID_LIST_EVENT, replication.MARIADB_START_ENCRYPTION_EVENT:
+		return nil
+	}
+	if e.flags&replication.LOG_EVENT_IGNORABLE_F != 0 {
+		return nil
+	}
+	return fatal("event of type %s (%d) is not known", e.kind, e.kind)
+}
+
+func (t *tail) begin(tx transaction) error {
+	if t.tx.open {
+		return fatal("a transaction starts inside of one")
+	}
+	tx.open, tx.file = true, t.file
+	if t.tx.skip > 0 {
+		same := tx.id == t.tx.id
+		if tx.id.number == 0 {
+			same = tx.file == t.tx.file && tx.start == t.tx.start
+		}
+		if !same {
+			return fatal("transaction %s was half read when the server went away, and has not come again: what was sent of it must be loaded again (run --start-over)", t.tx.id)
+		}
+		tx.skip = t.tx.skip
+	}
+	t.tx = tx
+	return nil
+}
+
+func (t *tail) mysqlGTID(e event) error {
+	g := &t.gtid
+	*g = replication.GTIDEvent{}
+	if err := g.Decode(e.body); err != nil {
+		return fatal("parse a GTID: %w", err)
+	}
+	tx := transaction{start: e.start, time: g.OriginalCommitTimestamp}
+	if e.kind == replication.GTID_EVENT {
+		tx.id = transactionID{source: uuid.UUID(g.SID), number: uint64(g.GNO)}
+	}
+	return t.begin(timed(tx, e))
+}
+
+func (t *tail) taggedGTID(e event) error {
+	var g replication.GtidTaggedLogEvent
+	if err := g.Decode(e.body); err != nil {
+		return fatal("parse a tagged GTID: %w", err)
+	}
+	id := transactionID{source: uuid.UUID(g.SID), tag: g.Tag, number: uint64(g.GNO)}
+	return t.begin(timed(transaction{start: e.start, id: id, time: g.OriginalCommitTimestamp}, e))
+}
+
+func (t *tail) mariadbGTID(e event) error {
+	var g replication.MariadbGTIDEvent
+	if err := g.Decode(e.body); err != nil {
+		return fatal("parse a GTID: %w", err)
+	}
+	return t.begin(timed(transaction{
+		start: e.start, standalone: g.IsStandalone(),
+		id: transactionID{domain: g.GTID.DomainID, server: e.server, number: g.GTID.SequenceNumber},
+	}, e))
+}
+
+// timed takes the time from the event's header where the GTID has none.
+func timed(tx transaction, e event) transaction {
+	if tx.time == 0 {
+		tx.time = uint64(e.time) * uint64(time.Second/time.Microsecond)
+	}
+	return tx
+}
+
+func (t *tail) point() Point {
+	return Point{Time: t.tx.time, File: t.file, Offset: t.offset, id: t.tx.id}
+}
+
+func (t *tail) commit(ctx context.Context) error {
+	if !t.tx.open {
+		return nil // a server without GTID events, from before MySQL 5.7
+	}
+	if t.tx.given < t.tx.skip {
+		return fatal("transaction %s has fewer rows than when it was first read", t.tx.id)
+	}
+	pt := t.point()
+	t.tx = transaction{}
+	if err := t.pos.Advance(pt); err != nil {
+		return &fatalError{err}
+	}
+	if err := t.h.Commit(ctx, pt); err != nil {
+		return &fatalError{err}
+	}
+	return nil
+}
+
+func (t *tail) idle() error {
+	if !t.tx.open {
+		pt := Point{File: t.file, Offset: t.offset}
+		if err := t.pos.Advance(pt); err != nil {
+			return &fatalError{err}
+		}
+		t.h.Idle(pt)
+	}
+	return nil
+}
+
+// query takes a statement: a mark of a transaction, or one that changes tables.
+func (t *tail) query(ctx context.Context, e event) error {
+	var q replication.QueryEvent
+	if e.kind == replication.QUERY_EVENT {
+		if err := q.Decode(e.body); err != nil {
+			return fatal("parse a statement: %w", err)
+		}
+	} else {
+		parsed, err := t.parse(e)
+		if err != nil {
+			return err
+		}
+		q = *parsed.(*replication.QueryEvent)
+	}
+	statement := string(q.Query)
+	verb, rest := words(statement)
+	switch verb {
+	case "BEGIN":
+		t.tx.begun = true
+		return nil
+	case "COMMIT":
+		return t.commit(ctx)
+	case "SAVEPOINT", "RELEASE":
+		return nil
+	case "ROLLBACK":
+		// Written only where a change that cannot be undone is mixed in.
+		if t.tx.given > 0 {
+			return fatal("a transaction that changed a mapped table was rolled back in the log, as one with a non-transactional table can be: use InnoDB for mapped tables")
+		}
+		if second, _ := words(rest); second == "TO" {
+			return nil
+		}
+		return t.commit(ctx)
+	case "XA":
+		switch second, _ := words(rest); second {
+		case "START", "BEGIN":
+			t.tx.xa, t.tx.begun = true, true
+			return nil
+		case "END":
+			return nil
+		}
+		return t.commit(ctx)
+	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL":
+		if t.concerns(string(q.Schema), statement) {
+			return fatal("a change was logged as a statement and not as rows: its session overrode binlog_format, which must be ROW; the statement starts %q", cut(statement))
+		}
+	default:
+		if err := t.definition(ctx, string(q.Schema), verb, statement); err != nil {
+			return err
+		}
+		if strings.HasSuffix(strings.ToUpper(strings.TrimSpace(statement)), "START TRANSACTION") {
+			t.tx.begun = true // CREATE TABLE … SELECT: its rows follow
+		}
+	}
+	if t.tx.begun || (t.source.server.Flavor == MariaDB && !t.tx.standalone) {
+		return nil
+	}
+	return t.commit(ctx)
+}
+
+// definition takes a statement that is neither a mark nor a change of rows:
+// tables may look different from here on. The dictionary is asked at once,
+// since the sooner it is, the surer it tells how rows after this one look.
+func (t *tail) definition(ctx context.Context, schema, verb, statement string) error {
+	clear(t.tables)
+	if !t.concerns(schema, statement) {
+		return nil
+	}
+	if verb == "TRUNCATE" || verb == "DROP" {
+		t.source.cfg.Logger.Warn("a mapped table may have been emptied or dropped; clients keep its rows until they load again",
+			"statement", cut(statement), "position", t.where())
+	}
+	t.dict = nil
+	return t.readDictionary(ctx)
+}
+
+// awaitDefinition waits until the statement at hand is visible to others:
+// it is logged a moment before. MariaDB logs it after.
+func (t *tail) awaitDefinition() error {
+	if id := t.tx.id; t.tx.open && id.source != uuid.Nil {
+		_, err := one(t.sql, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", id, int(waitTimeout.Seconds())))
+		return err
+	}
+	return nil
+}
+
+// concerns says whether a statement may be about a mapped table: it runs in
+// the database of one and names one, or does not say what it is about.
+func (t *tail) concerns(schema, statement string) bool {
+	statement = strings.ToLower(statement)
+	for name := range t.source.wanted {
+		if strings.Contains(statement, strings.ToLower(name.Table)) &&
+			(schema == name.Schema || strings.Contains(statement, strings.ToLower(name.Schema))) {
+			return true
+		}
+	}
+	return false
+}
+
+// words takes the first word of a statement, in upper case, past comments.
+func words(s string) (first, rest string) {
+	for {
+		s = strings.TrimLeft(s, " \t\r\n;(")
+		if !strings.HasPrefix(s, "/*") || strings.HasPrefix(s, "/*!") {
+			break
+		}
+		_, after, found := strings.Cut(s, "*/")
+		if !found {
+			break
+		}
+		s = after
+	}
+	end := strings.IndexAny(s, " \t\r\n;(`'")
+	if end < 0 {
+		end = len(s)
+	}
+	return strings.ToUpper(s[:end]), s[end:]
+}
+
+// cut shortens a statement for a message; it may hold users' data.
+func cut(statement string) string {
+	const most = 40
+	if len(statement) > most {
+		return statement[:most] + "…"
+	}
+	return statement
+}
+
+// formatParser is a go-mysql parser for events without a checksum, which is
+// how the syncer and a compressed transaction give their bodies: it is fed a
+// copy of the format description that says so. The algorithm stands before
+// the description's own checksum.
+func (t *tail) formatParser(description []byte) error {
+	description = bytes.Clone(description)
+	at := len(description) - replication.BinlogChecksumLength - 1
+	if at < replication.EventHeaderSize {
+		return fatal("malformed format description")
+	}
+	description[at] = byte(replication.BINLOG_CHECKSUM_ALG_OFF)
+	t.parser = replication.NewBinlogParser()
+	t.parser.SetFlavor(string(t.source.server.Flavor))
+	if _, err := t.parser.Parse(description); err != nil {
+		return fatal("parse the format description: %w", err)
+	}
+	return nil
+}
+
+// parse lets go-mysql parse an event of a kind that is rare.
+func (t *tail) parse(e event) (replication.Event, error) {
+	if t.parser == nil {
+		return nil, fatal("event %s before the format description", e.kind)
+	}
+	raw := make([]byte, replication.EventHeaderSize, replication.EventHeaderSize+len(e.body))
+	binary.LittleEndian.PutUint32(raw, e.time)
+	raw[4] = byte(e.kind)
+	binary.LittleEndian.PutUint32(raw[5:], e.server)
+	binary.LittleEndian.PutUint32(raw[9:], uint32(cap(raw)))
+	parsed, err := t.parser.Parse(append(raw, e.body...))
+	if err != nil {
+		return nil, fatal("parse event %s: %w", e.kind, err)
+	}
+	return parsed.Event, nil
+}
+
+// payload unpacks a compressed transaction event by event; see
+// https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1_1event_1_1Transaction__payload__event.html
+func (t *tail) payload(ctx context.Context, e event) error {
+	const (
+		fieldEnd  = 0
+		fieldType = 2
+		zstdType  = 0
+	)
+	body := e.body
+	field := func() (uint64, error) {
+		n, _, size := mysql.LengthEncodedInt(body)
+		if size == 0 || size > len(body) {
+			return 0, fatal("malformed compressed transaction")
+		}
+		body = body[size:]
+		return n, nil
+	}
+	for {
+		kind, err := field()
+		if err != nil {
+			return err
+		}
+		if kind == fieldEnd {
+			break
+		}
+		size, err := field()
+		if err != nil {
+			return err
+		}
+		if size > uint64(len(body)) {
+			return fatal("malformed compressed transaction")
+		}
+		if kind == fieldType {
+			if how, _, _ := mysql.LengthEncodedInt(body); how != zstdType {
+				return fatal("a transaction is compressed in a way that is not known (%d)", how)
+			}
+		}
+		body = body[size:]
+	}
+	if t.zstd == nil {
+		decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return fatal("decompress a transaction: %w", err)
+		}
+		t.zstd = decoder
+	}
+	if err := t.zstd.Reset(bytes.NewReader(body)); err != nil {
+		return fatal("decompress a transaction: %w", err)
+	}
+	return t.unpack(ctx, e)
+}
+
+// unpack gives the events of the payload that t.zstd reads.
+func (t *tail) unpack(ctx context.Context, outer event) error {
+	header := make([]byte, replication.EventHeaderSize)
+	var buf []byte
+	for {
+		n, err := io.ReadFull(t.zstd, header)
+		if n == 0 && err != nil {
+			return nil // the end
+		}
+		if err != nil {
+			return fatal("decompress a transaction: %w", err)
+		}
+		size := int(binary.LittleEndian.Uint32(header[9:])) - replication.EventHeaderSize
+		if size < 0 {
+			return fatal("malformed event in a compressed transaction")
+		}
+		if cap(buf) < size {
+			buf = make([]byte, size)
+		}
+		buf = buf[:size]
+		if _, err := io.ReadFull(t.zstd, buf); err != nil {
+			return fatal("decompress a transaction: %w", err)
+		}
+		err = t.event(ctx, event{
+			kind: replication.EventType(header[4]), time: binary.LittleEndian.Uint32(header),
+			flags: binary.LittleEndian.Uint16(header[17:]), server: outer.server,
+			start: outer.start, body: buf,
+		})
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// Config is everything that an operator can set. The tag koanf is the key in
+// the TOML file; the variable CHORUSD_<SECTION>_<KEY> and the flag
+// --section.key follow from it, see configKeys. Defaults are in defaultConfig,
+// and config.toml.example tells when to change them.
+type Config struct {
+	StateDir string         `koanf:"state_dir"`
+	MySQL    mysqlConfig    `koanf:"mysql"`
+	Redis    redisConfig    `koanf:"redis"`
+	Pusher   pusher.Config  `koanf:"pusher"`
+	Channels channelsConfig `koanf:"channels"`
+	Webhooks webhooksConfig `koanf:"webhooks"`
+	Admin    adminConfig    `koanf:"admin"`
+	Log      logConfig      `koanf:"log"`
+	// Tables by the name that clients use. They come from the file alone:
+	// a mapping decides who sees what, and belongs under review.
+	Tables map[string]mapping.Table `koanf:"tables"`
+
+	origins origins
+}
+
+type mysqlConfig struct {
+	// Addr is host:port, or the absolute path of a Unix socket.
+	Addr     string `koanf:"addr"`
+	User     string `koanf:"user"`
+	Password Secret `koanf:"password"`
+	Database string `koanf:"database"`
+	// Timezone is an IANA zone name in which DATETIME columns are to be read.
+	Timezone string `koanf:"timezone"`
+	// Start is where a first run begins: "now" or "earliest".
+	Start string `koanf:"start"`
+	// ServerID is the replica id; 0 chooses a random one.
+	ServerID uint32 `koanf:"server_id"`
+}
+
+type redisConfig struct {
+	// Addr is host:port, or the absolute path of a Unix socket.
+	Addr     string `koanf:"addr"`
+	Username string `koanf:"username"`
+	Password Secret `koanf:"password"`
+	DB       int    `koanf:"db"`
+	// Prefix starts every key; two apps on one Redis need two prefixes.
+	Prefix string `koanf:"prefix"`
+}
+
+// store is the section as redisstate takes it.
+func (c redisConfig) store() redisstate.Config {
+	return redisstate.Config{
+		Addr:     c.Addr,
+		Username: c.Username,
+		Password: string(c.Password),
+		DB:       c.DB,
+		Prefix:   c.Prefix,
+	}
+}
+
+type channelsConfig struct {
+	// User is the template of a user's channel, without "private-".
+	User string `koanf:"user"`
+	// PollInterval is the time between two questions for occupied channels.
+	PollInterval time.Duration `koanf:"poll_interval"`
+	// Lease is how long a channel stays active after it was last seen.
+	Lease time.Duration `koanf:"lease"`
+	// Window is the most keys kept for channels that may just have been opened.
+	Window int `koanf:"window"`
+}
+
+type webhooksConfig struct {
+	// Listen is host:port; empty: off.
+	Listen string `koanf:"listen"`
+	Path   string `koanf:"path"`
+}
+
+type adminConfig struct {
+	// Listen is host:port; empty: off.
+	Listen string `koanf:"listen"`
+}
+
+type logConfig struct {
+	Level  string `koanf:"level"`
+	Format string `koanf:"format"`
+}
+
+// defaultConfig is the lowest layer. StateDir stays empty here, since its
+// default depends on the environment (see defaultStateDir).
+func defaultConfig() Config {
+	return Config{
+		MySQL: mysqlConfig{
+			Addr:     "127.0.0.1:3306",
+			User:     "chorusd",
+			Timezone: "UTC",
+			Start:    "now",
+		},
+		Redis: redisConfig{
+			Addr:   redisstate.DefaultAddr,
+			Prefix: redisstate.DefaultPrefix,
+		},
+		Pusher: pusher.DefaultConfig(),
+		Channels: channelsConfig{
+			User:         "chorus.user.{id}",
+			PollInterval: 5 * time.Second,
+			Lease:        15 * time.Second,
+			Window:       100_000,
+		},
+		Webhooks: webhooksConfig{Path: "/webhooks"},
+		Admin:    adminConfig{Listen: "127.0.0.1:9187"},
+		Log:      logConfig{Level: "info", Format: "text"},
+	}
+}
+
+// loadConfig lays the file at path over the defaults, the environment (as of
+// os.Environ) over the file, and the flags that were given over both. flags
+// may be nil; it is a set that bindFlags was called on.
+//
+// Every layer is checked by itself before it is laid on, so that the error,
+// of type problems, tells everything that is wrong, each with the place where
+// it was written.
+func loadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, error) {
+	l := &loader{
+		path:    path,
+		keys:    configKeys(),
+		origins: origins{"": origin{source: sourceFile, name: path}},
+		refused: map[string]bool{},
+	}
+	merged := koanf.New(".")
+	if err := merged.Load(confmap.Provider(l.defaults(), "."), nil); err != nil {
+		return Config{}, fmt.Errorf("load defaults: %w", err)
+	}
+
+	file, tables, readable := l.readFile()
+	for _, layer := range []koanf.Provider{file, l.environment(environ), l.flags(flags)} {
+		if err := merged.Load(layer, nil); err != nil {
+			return Config{}, fmt.Errorf("merge configuration: %w", err)
+		}
+	}
+
+	var cfg Config
+	if err := merged.Unmarshal("", &cfg); err != nil {
+		return Config{}, fmt.Errorf("decode configuration: %w", err)
+	}
+	cfg.Tables = tables
+	cfg.origins = l.origins
+	if cfg.StateDir == "" {
+		cfg.StateDir = defaultStateDir(environ)
+	}
+	// Without a readable file everything required would be missing too.
+	if readable {
+		l.validate(cfg)
+	}
+	return cfg, l.problems.err()
+}
+
+// defaultStateDir follows systemd and then the XDG base directories. It is
+// empty where the environment names no home.
+func defaultStateDir(environ []string) string {
+	env := make(map[string]string, len(environ))
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+	}
+	// systemd lists all of a unit's state directories, separated by colons.
+	if first, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); first != "" {
+		return first
+	}
+	// The XDG specification has relative paths ignored.
+	if xdg := env["XDG_STATE_HOME"]; filepath.IsAbs(xdg) {
+		return filepath.Join(xdg, "chorusd")
+	}
+	if home := env["HOME"]; filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "chorusd")
+	}
+	return ""
+}
+
+// at is where key, such as "tables.todos.fields", was set, or else the nearest
+// section around it, for messages about values that only a server can judge.
+func (c Config) at(key string) origin { return c.origins.at(key) }

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/spf13/pflag"
+)
+
+// flagUsage is the usage text of each key's flag. Secrets have no flag, since
+// flags show in the list of processes.
+var flagUsage = map[string]string{
+	"state_dir":                "folder of the first-run marker",
+	"mysql.addr":               "MySQL or MariaDB: host:port, or the path of a Unix socket",
+	"mysql.user":               "database user",
+	"mysql.database":           "database that holds the mapped tables (required)",
+	"mysql.timezone":           "zone of DATETIME columns, Laravel's app.timezone",
+	"mysql.start":              "where a first run begins: now or earliest",
+	"mysql.server_id":          "replica id shown to the server; 0: random, kept in Redis",
+	"redis.addr":               "Redis: host:port, or the path of a Unix socket",
+	"redis.username":           "Redis ACL user; empty: the default user",
+	"redis.db":                 "Redis database number",
+	"redis.prefix":             "start of every Redis key",
+	"pusher.server":            "kind of Pusher-compatible server: reverb, soketi or pusher",
+	"pusher.host":              "Pusher-compatible server: host:port",
+	"pusher.tls":               "speak HTTPS to the Pusher-compatible server",
+	"pusher.app_id":            "application id (required)",
+	"pusher.key":               "application key (required)",
+	"pusher.timeout":           "longest time that one publish request may take",
+	"pusher.concurrency":       "publish requests in flight",
+	"pusher.max_request_bytes": "largest publish request; 0: the server kind's own limit",
+	"channels.user":            "template of a user's channel, without private-",
+	"channels.poll_interval":   "how often the occupied channels are asked for",
+	"channels.lease":           "how long a channel stays active after it was last seen",
+	"channels.window":          "most keys kept for channels that may just have been opened",
+	"webhooks.listen":          "address for the Pusher server's webhooks; empty: off",
+	"webhooks.path":            "URL path of the webhooks",
+	"admin.listen":             "address of /healthz /readyz /metrics /status; empty: off",
+	"log.level":                "least level logged: debug, info, warn or error",
+	"log.format":               "form of the log: text or json",
+}
+
+// bindFlags adds a flag for each scalar setting but the secrets. The texts are
+// read by loadConfig, so that a bad one is reported along with everything else.
+func bindFlags(flags *pflag.FlagSet) {
+	for _, key := range configKeys() {
+		if key.secret() {
+			continue
+		}
+		value := &textFlag{typ: key.typ, text: fmt.Sprint(key.def)}
+		flag := flags.VarPF(value, key.name, "", flagUsage[key.name])
+		if key.typ.Kind() == reflect.Bool {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+// textFlag is a pflag.Value that keeps its text unread.
+type textFlag struct {
+	typ  reflect.Type
+	text string
+}
+
+func (f *textFlag) String() string { return f.text }
+
+func (f *textFlag) Set(text string) error {
+	f.text = text
+	return nil
+}
+
+func (f *textFlag) Type() string {
+	if f.typ == durationType {
+		return "duration"
+	}
+	return f.typ.Kind().String()
+}

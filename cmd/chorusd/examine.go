@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// examined is what a look at the servers gave.
+type examined struct {
+	binlog               binlog.Config
+	server               binlog.Server
+	mapper, refillMapper *mapping.Mapper
+	store                *redisstate.Store // nil if it cannot be reached
+	publisher            *pusher.Client
+
+	problems problems
+	// passing are those that waiting may mend: a server that is away.
+	passing problems
+}
+
+// close ends the connections.
+func (x *examined) close() {
+	if x.store != nil {
+		_ = x.store.Close()
+	}
+	if x.publisher != nil {
+		x.publisher.Close()
+	}
+}
+
+// examineTimeout bounds a look at all the servers.
+const examineTimeout = 30 * time.Second
+
+// examine looks at everything the configuration names and finds all that is
+// wrong at once. The caller closes what it returns.
+func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	x := &examined{}
+	loc, err := time.LoadLocation(cfg.MySQL.Timezone)
+	if err != nil {
+		panic(err) // loadConfig has checked it
+	}
+	rules := mapping.Config{Tables: cfg.Tables, UserChannel: cfg.Channels.User}
+	var wrong []mapping.Problem
+	x.mapper, wrong = mapping.New(rules, cfg.MySQL.Database, loc)
+	x.refillMapper, _ = mapping.New(rules, cfg.MySQL.Database, loc)
+
+	x.examineRedis(ctx, cfg, log)
+	x.binlog = binlog.Config{
+		Addr: cfg.MySQL.Addr, User: cfg.MySQL.User, ServerID: cfg.MySQL.ServerID, Location: loc, Logger: log,
+		Password: func() string { return string(cfg.MySQL.Password) },
+	}
+	wrong = append(wrong, x.examineMySQL(ctx, cfg)...)
+	x.examinePusher(ctx, cfg, log)
+	for _, w := range wrong {
+		key := w.Option
+		if w.Table != "" {
+			key = joinKey(tablesKey, w.Table, w.Option)
+		}
+		x.problems.add(cfg.at(key), "%s: %s", key, w.Text)
+	}
+	return x
+}
+
+func (x *examined) examineRedis(ctx context.Context, cfg Config, log *slog.Logger) {
+	at := origin{source: sourceServer, name: "Redis " + cfg.Redis.Addr}
+	store, err := redisstate.Open(ctx, cfg.Redis.store(), log)
+	if err != nil {
+		list := &x.problems
+		if redisstate.Unreachable(err) {
+			list = &x.passing
+		}
+		list.add(at, "%v", err)
+		return
+	}
+	x.store = store
+	for _, err := range store.Check(ctx) {
+		x.problems.add(at, "%v", err)
+	}
+}
+
+func (x *examined) examineMySQL(ctx context.Context, cfg Config) []mapping.Problem {
+	at := origin{source: sourceServer, name: "MySQL " + cfg.MySQL.Addr}
+	report := binlog.Check(ctx, x.binlog, x.mapper.Sources())
+	x.server = report.Server
+	for _, p := range report.Problems {
+		list := &x.problems
+		if p.Passing {
+			list = &x.passing
+		}
+		list.add(at, "%s", p)
+	}
+	return x.mapper.Check(report.Tables)
+}
+
+func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logger) {
+	at := origin{source: sourceServer, name: "Pusher server " + cfg.Pusher.Host}
+	client, err := pusher.New(cfg.Pusher, log, pusher.Options{})
+	if err != nil {
+		x.problems.add(at, "%v", err)
+		return
+	}
+	x.publisher = client
+	var e *pusher.Error
+	switch _, err := client.Channels(ctx, "private-"); {
+	case err == nil:
+	case errors.As(err, &e) && e.Class == pusher.Misconfigured:
+		x.problems.add(at, "%v; see that pusher.host, pusher.tls, pusher.app_id, pusher.key and pusher.secret are those of the server's app", err)
+	default:
+		x.passing.add(at, "%v; see that the server runs and that pusher.host is its address", err)
+	}
+}
+
+// all is everything that is wrong.
+func (x *examined) all() error {
+	all := append(append(problems{}, x.problems...), x.passing...)
+	return all.err()
+}
+
+func checkCommand() *cobra.Command {
+	cmd := configured("check", "Check the configuration, the servers, the grants and the mapping", func(cmd *cobra.Command, cfg Config) error {
+		x := examine(cmd.Context(), cfg, slog.New(slog.DiscardHandler))
+		defer x.close()
+		if err := x.all(); err != nil {
+			return refusal(err)
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "all is well: %d tables of %s on %s, Redis %s, Pusher server %s\n",
+			len(cfg.Tables), cfg.MySQL.Database, x.server.Version, cfg.Redis.Addr, cfg.Pusher.Host)
+		return err
+	})
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		var exit *exitError
+		if errors.As(err, &exit) && exit.code == exitConfig {
+			return exit.err // check says yes or no: 0 or 1
+		}
+		return err
+	}
+	return cmd
+}

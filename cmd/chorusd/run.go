@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+	"github.com/chorusd/chorusd/relay"
+)
+
+func runCommand() *cobra.Command {
+	var startOver bool
+	cmd := configured("run", "Tail the binary log and publish", func(cmd *cobra.Command, cfg Config) error {
+		return run(cmd.Context(), cfg, startOver, newLogger(cmd.ErrOrStderr(), cfg.Log))
+	})
+	cmd.Flags().BoolVar(&startOver, "start-over", false, "forget the checkpoint and begin where mysql.start says")
+	return cmd
+}
+
+// run is the daemon's life.
+func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) error {
+	log.Info("starting", "version", version)
+	x, err := examineUntilReachable(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	if ctx.Err() != nil {
+		return nil
+	}
+
+	// The addresses are taken before anything is changed, so that a second
+	// chorusd started by mistake ends here.
+	admin, err := listen(cfg.Admin.Listen, "admin.listen")
+	if err != nil {
+		return err
+	}
+	webhooks, err := listen(cfg.Webhooks.Listen, "webhooks.listen")
+	if err != nil {
+		closeListener(admin)
+		return err
+	}
+
+	start, err := resume(ctx, cfg, x, startOver, log)
+	if err != nil {
+		closeListener(admin)
+		closeListener(webhooks)
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r := relay.New(start, relay.Parts{
+		Source: binlog.NewSource(x.binlog, x.server, x.mapper.Sources()), Reader: binlog.NewReader(x.binlog, x.server),
+		Publisher: x.publisher, State: x.store, Mapper: x.mapper, RefillMapper: x.refillMapper,
+		Logger: log, Registerer: registry,
+	})
+
+	// The servers end after the relay: its lag is worth seeing until then.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	relaying, stopRelaying := context.WithCancel(ctx)
+	defer stopRelaying()
+	group, failed := errgroup.WithContext(serving)
+	group.Go(func() error {
+		defer stopServing()
+		return r.Run(relaying)
+	})
+	group.Go(func() error {
+		<-failed.Done()
+		stopRelaying()
+		return nil
+	})
+	if admin != nil {
+		group.Go(func() error { return serve(failed, admin, adminHandler(r, registry)) })
+	}
+	if webhooks != nil {
+		hooks := pusher.NewWebhooks(cfg.Pusher.Key, cfg.Pusher.Secret, log, r.Notify)
+		group.Go(func() error {
+			if err := hooks.Run(failed); failed.Err() == nil {
+				return err
+			}
+			return nil
+		})
+		group.Go(func() error { return serve(failed, webhooks, webhookHandler(cfg.Webhooks.Path, hooks)) })
+	}
+	group.Go(func() error { return announceReady(failed, r, log) })
+
+	err = group.Wait()
+	if err != nil {
+		return explain(err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// reachPause is how long to wait before the servers are looked at again.
+const reachPause = time.Second
+
+// examineUntilReachable waits for servers that are away, which a restart of
+// the machine makes likely, and refuses everything else that is wrong.
+func examineUntilReachable(ctx context.Context, cfg Config, log *slog.Logger) (*examined, error) {
+	for said := false; ; {
+		x := examine(ctx, cfg, log)
+		if len(x.problems) > 0 {
+			defer x.close()
+			return nil, &exitError{exitConfig, refusal(x.all())}
+		}
+		if len(x.passing) == 0 || ctx.Err() != nil {
+			return x, nil
+		}
+		if !said {
+			said = true
+			log.Warn("waiting for servers that cannot be reached", "error", x.passing.err())
+		}
+		x.close()
+		select {
+		case <-ctx.Done():
+		case <-time.After(reachPause):
+		}
+	}
+}
+
+// explain turns errors that a person must decide on into the choices.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, redisstate.ErrCheckpointLost):
+		return &exitError{exitConfig, fmt.Errorf("%w\n%s", err, checkpointChoices)}
+	case errors.Is(err, binlog.ErrPositionLost):
+		return &exitError{exitConfig, fmt.Errorf("%w\n%s", err, positionChoices)}
+	}
+	return err
+}
+
+const (
+	checkpointChoices = `Where to go on is for you to say:
+  - if Redis can be restored from a backup, or the wrong Redis or prefix was configured: mend that and start again; nothing is lost
+  - chorusd run --start-over --mysql.start=earliest   publishes again all that the binary log still holds; clients may see older states for a while
+  - chorusd run --start-over --mysql.start=now        goes on from now; what changed since the checkpoint reaches clients when they load again`
+	positionChoices = `What changed in between is not in the binary log any more. To go on:
+  - chorusd run --start-over --mysql.start=now        goes on from now; clients must load again
+Keep the binary log for longer than chorusd may be away (binlog_expire_logs_seconds).`
+)
+
+// resume finds where to go on. Only a first run, or one that is told to start
+// over, begins where mysql.start says.
+func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *slog.Logger) (relay.Config, error) {
+	start := relay.Config{
+		Source: x.server.Identity, PollInterval: cfg.Channels.PollInterval, Lease: cfg.Channels.Lease,
+		Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency,
+	}
+	if x.binlog.ServerID == 0 {
+		id, err := x.store.ServerID(ctx)
+		if err != nil {
+			return start, err
+		}
+		x.binlog.ServerID = id
+	}
+	mark := marker{dir: cfg.StateDir, prefix: cfg.Redis.Prefix}
+	if startOver {
+		log.Warn("starting over: the checkpoint is forgotten", "from", cfg.MySQL.Start)
+		if err := errors.Join(x.store.Forget(ctx), mark.remove()); err != nil {
+			return start, err
+		}
+	}
+	issued, err := x.store.IssuedSeq(ctx)
+	if err != nil {
+		return start, err
+	}
+	cp, err := x.store.LoadCheckpoint(ctx)
+	switch {
+	case errors.Is(err, redisstate.ErrNoCheckpoint):
+		marked, err := mark.exists()
+		if err != nil {
+			return start, err
+		}
+		if marked {
+			return start, explain(fmt.Errorf("%s says that a checkpoint was saved in Redis %s under the prefix %q: %w",
+				mark.path(), cfg.Redis.Addr, cfg.Redis.Prefix, redisstate.ErrCheckpointLost))
+		}
+		return begin(ctx, cfg, x, start, harmonic.Seq(issued), mark, log)
+	case err != nil:
+		return start, explain(err)
+	}
+	if start.From, err = binlog.ParsePosition(cp.Position); err != nil {
+		return start, fmt.Errorf("read the checkpoint: %w", err)
+	}
+	start.Seq, start.Generation = harmonic.Seq(cp.LastSeq), harmonic.Generation(cp.Generation)
+	if cp.Source != x.server.Identity {
+		if !start.From.HasGTIDs() {
+			return start, explain(fmt.Errorf("the checkpoint is of the server %s, this is %s, and without GTIDs its positions mean something else: %w",
+				cp.Source, x.server.Identity, binlog.ErrPositionLost))
+		}
+		log.Warn("another database server than at the last run", "before", cp.Source, "now", x.server.Identity)
+	}
+	if cp.Source != x.server.Identity || cp.MappingHash != x.mapper.Hash() {
+		// Reading the same changes again would give other ids to other
+		// harmonics, so they go on above everything that was issued.
+		start.Seq = max(start.Seq, harmonic.Seq(issued))
+	}
+	log.Info("going on from the checkpoint", "position", cp.Position)
+	return start, mark.write()
+}
+
+// begin makes the first checkpoint, before anything is read.
+func begin(ctx context.Context, cfg Config, x *examined, start relay.Config, issued harmonic.Seq, mark marker, log *slog.Logger) (relay.Config, error) {
+	start.From = x.server.Current
+	if cfg.MySQL.Start == "earliest" {
+		start.From = x.server.Earliest
+	}
+	start.Generation, start.Seq = harmonic.NewGeneration(), issued
+	log.Info("first run", "start", cfg.MySQL.Start, "position", start.From.String())
+	err := x.store.SaveCheckpoint(ctx, redisstate.Checkpoint{
+		Source: start.Source, Position: start.From.String(), LastSeq: uint64(start.Seq),
+		Generation: uint64(start.Generation), MappingHash: x.mapper.Hash(), SavedAt: time.Now(),
+	})
+	if err != nil {
+		return start, explain(err)
+	}
+	return start, mark.write()
+}
+
+// listen takes an address; none if it is empty.
+func listen(addr, key string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; end what uses it, or choose another address", key, err)
+	}
+	return l, nil
+}
+
+func closeListener(l net.Listener) {
+	if l != nil {
+		_ = l.Close()
+	}
+}
+
+// announceReady logs once when the relay is ready.
+func announceReady(ctx context.Context, r *relay.Relay, log *slog.Logger) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if s := r.Status(); s.Ready() {
+				log.Info("ready", "position", s.Position, "active_channels", s.ActiveChannels)
+				return nil
+			}
+		}
+	}
+}

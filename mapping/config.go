@@ -1,0 +1,38 @@
+package mapping
+
+// Config is what the TOML says of mapping: the tables by the name that clients
+// use, and the defaults that a table may override.
+type Config struct {
+	// Tables by the name that clients use for them.
+	Tables map[string]Table
+	// UserChannel is the template of a user's channel without "private-",
+	// in which {id} stands for the user's key.
+	UserChannel string
+}
+
+// Table maps one database table.
+type Table struct {
+	// Source is the table's name in the database; empty: the client's name.
+	Source string `koanf:"source"`
+	// Key lists the columns that identify a record; empty: the primary key,
+	// or else the first unique key without nullable columns.
+	Key []string `koanf:"key"`
+	// Fields lists the columns that clients get, in order. Required.
+	Fields []string `koanf:"fields"`
+	// VisibleTo lists who may see a row, any of them: "user:{column}" or
+	// "channel:name.{column}". Required.
+	VisibleTo []string `koanf:"visible_to"`
+	// Casts chooses the JSON form of a column where it is not the type's own.
+	Casts map[string]string `koanf:"casts"`
+	// Broadcast is a preset for Event, Payload and UserChannel: "chorus"
+	// (the default) or "model" (Laravel's model broadcasting).
+	Broadcast string `koanf:"broadcast"`
+	// Model is the Eloquent class, needed by the preset "model".
+	Model string `koanf:"model"`
+	// Event is the event's name; {operation}, {Operation} and {model} are filled in.
+	Event string `koanf:"event"`
+	// Payload is the form of the event's data: "harmonic", "model" or "data".
+	Payload string `koanf:"payload"`
+	// UserChannel overrides Config.UserChannel.
+	UserChannel string `koanf:"user_channel"`
+}

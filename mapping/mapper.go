@@ -1,0 +1,297 @@
+package mapping
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+)
+
+// Payload is the form of an event's data.
+type Payload string
+
+// The payloads.
+const (
+	PayloadHarmonic Payload = "harmonic" // Laravel Chorus's event object
+	PayloadModel    Payload = "model"    // Laravel's model broadcasting
+	PayloadData     Payload = "data"     // the object of the fields alone
+)
+
+// Mapper applies the rules. It is for one goroutine.
+type Mapper struct {
+	loc   *time.Location
+	rules map[binlog.TableName][]*rule
+	hash  string
+	users []string // literal heads of the users' channels
+
+	plans map[*binlog.Table][]*Plan
+	names map[string]string // channel names made before
+	buf   []byte
+}
+
+// rule is one table of the TOML, checked but not yet fitted to columns.
+type rule struct {
+	name    string
+	source  binlog.TableName
+	table   Table
+	scopes  []scope
+	events  [3]string // by operation
+	payload Payload
+}
+
+// A Problem is something wrong with the rules.
+type Problem struct {
+	// Table and Option are where: "todos" and "fields". Without a table,
+	// Option is the key of the whole TOML.
+	Table, Option string
+	// Text says what is wrong and what mends it.
+	Text string
+}
+
+// problems gathers what is wrong with one table.
+type problems struct {
+	table string
+	list  []Problem
+}
+
+func (p *problems) add(option, format string, args ...any) {
+	p.list = append(p.list, Problem{Table: p.table, Option: option, Text: fmt.Sprintf(format, args...)})
+}
+
+// New checks the rules as far as that goes without the database. loc is how
+// DATETIME columns are read.
+func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
+	m := &Mapper{
+		loc: loc, rules: map[binlog.TableName][]*rule{},
+		plans: map[*binlog.Table][]*Plan{}, names: map[string]string{},
+	}
+	var all []Problem
+	if _, err := parseUserChannel(cfg.UserChannel); err != nil {
+		all = append(all, Problem{Option: "channels.user", Text: err.Error()})
+		cfg.UserChannel = "chorus.user.{id}" // so that it is said once
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tables)) {
+		r, wrong := newRule(name, cfg.Tables[name], cfg.UserChannel, database)
+		all = append(all, wrong...)
+		m.rules[r.source] = append(m.rules[r.source], r)
+		for _, s := range r.scopes {
+			if h := privatePrefix + head(s.parts); s.user && !slices.Contains(m.users, h) {
+				m.users = append(m.users, h)
+			}
+		}
+	}
+	text, err := json.Marshal(struct {
+		Config
+		Database, Location string
+	}{cfg, database, loc.String()})
+	if err != nil {
+		panic(err) // strings only
+	}
+	sum := sha256.Sum256(text)
+	m.hash = hex.EncodeToString(sum[:])
+	return m, all
+}
+
+// newRule checks one table.
+func newRule(name string, t Table, userChannel, database string) (*rule, []Problem) {
+	wrong := problems{table: name}
+	r := &rule{name: name, source: binlog.TableName{Schema: database, Table: name}, payload: PayloadHarmonic}
+	if t.Source != "" {
+		r.source.Table = t.Source
+	}
+	if len(t.Fields) == 0 {
+		wrong.add("fields", "missing: list the columns that clients get")
+	}
+	for i, f := range t.Fields {
+		if slices.Contains(t.Fields[:i], f) {
+			wrong.add("fields", "%q is there twice: take one out", f)
+		}
+	}
+	for _, k := range t.Key {
+		if !slices.Contains(t.Fields, k) {
+			wrong.add("key", "column %q must be one of fields, since clients find the record by it", k)
+		}
+	}
+	if t.UserChannel != "" {
+		userChannel = t.UserChannel
+	}
+	event := harmonic.EventCreated
+	switch t.Broadcast {
+	case "", "chorus":
+	case "model":
+		r.payload, event = PayloadModel, "{model}{Operation}"
+		if t.Model == "" {
+			wrong.add("model", "missing: broadcast = \"model\" needs the class, like 'App\\Models\\Todo'")
+		}
+		if t.UserChannel == "" {
+			userChannel = "App.Models.User.{id}"
+		}
+	default:
+		wrong.add("broadcast", "%q is neither \"chorus\" nor \"model\"", t.Broadcast)
+	}
+	switch Payload(t.Payload) {
+	case "":
+	case PayloadHarmonic, PayloadModel, PayloadData:
+		r.payload = Payload(t.Payload)
+	default:
+		wrong.add("payload", "%q is none of \"harmonic\", \"model\", \"data\"", t.Payload)
+	}
+	if t.Event != "" {
+		event = t.Event
+	}
+	if err := r.setEvents(event, t.Model); err != nil {
+		wrong.add("event", "%v", err)
+	}
+	if len(t.VisibleTo) == 0 {
+		wrong.add("visible_to", "missing: say who may see a row, like [\"user:{user_id}\"]")
+	}
+	for _, entry := range t.VisibleTo {
+		s, err := parseScope(entry, userChannel)
+		if err != nil {
+			wrong.add("visible_to", "%v", err)
+			continue
+		}
+		r.scopes = append(r.scopes, s)
+	}
+	r.table = t
+	return r, wrong.list
+}
+
+// maxEvent is the longest event name that Pusher takes.
+const maxEvent = 200
+
+// setEvents fills in the event's template for each operation.
+func (r *rule) setEvents(template, class string) error {
+	for i := range r.events {
+		op := harmonic.Create + harmonic.Operation(i)
+		name := strings.NewReplacer(
+			"{operation}", op.String(), "{Operation}", op.Past(),
+			"{model}", class[strings.LastIndexByte(class, '\\')+1:], "{table}", r.name,
+		).Replace(template)
+		if p := placeholder.FindString(name); p != "" {
+			return fmt.Errorf("%s in %q is not known: there are {operation}, {Operation}, {model} and {table}", p, template)
+		}
+		if len(name) > maxEvent || name == harmonic.EventControl {
+			return fmt.Errorf("%q cannot be an event's name", name)
+		}
+		r.events[i] = name
+	}
+	return nil
+}
+
+// Sources lists the tables to read, in order.
+func (m *Mapper) Sources() []binlog.TableName {
+	return slices.SortedFunc(maps.Keys(m.rules), func(a, b binlog.TableName) int {
+		return strings.Compare(a.String(), b.String())
+	})
+}
+
+// Hash changes when the rules do, and harmonics with them.
+func (m *Mapper) Hash() string { return m.hash }
+
+// UserChannels lists the texts that the names of users' channels start with.
+func (m *Mapper) UserChannels() []string { return slices.Clone(m.users) }
+
+// Check fits the rules to the tables as they are now; tables that are not
+// there are passed over.
+func (m *Mapper) Check(tables map[binlog.TableName]*binlog.Table) []Problem {
+	var all []Problem
+	for _, source := range m.Sources() {
+		t := tables[source]
+		if t == nil {
+			continue
+		}
+		for _, r := range m.rules[source] {
+			_, wrong := compile(r, t, m.loc)
+			all = append(all, wrong...)
+		}
+	}
+	return all
+}
+
+// Plans returns the rules fitted to one version of a table.
+func (m *Mapper) Plans(t *binlog.Table) ([]*Plan, error) {
+	if plans, ok := m.plans[t]; ok {
+		return plans, nil
+	}
+	var plans []*Plan
+	for _, r := range m.rules[t.Name] {
+		p, wrong := compile(r, t, m.loc)
+		if len(wrong) > 0 {
+			return nil, fmt.Errorf("the mapping no longer fits table %s: tables.%s.%s: %s", t.Name, r.name, wrong[0].Option, wrong[0].Text)
+		}
+		plans = append(plans, p)
+	}
+	const versionsKept = 256
+	if len(m.plans) >= versionsKept {
+		clear(m.plans)
+	}
+	m.plans[t] = plans
+	return plans, nil
+}
+
+// SourceOf is the database's table behind a table that clients know; ok is
+// false if there is no such table in the mapping.
+func (m *Mapper) SourceOf(name string) (source binlog.TableName, ok bool) {
+	for source, rules := range m.rules {
+		for _, r := range rules {
+			if r.name == name {
+				return source, true
+			}
+		}
+	}
+	return binlog.TableName{}, false
+}
+
+// PlanOf is the plan of a table that clients know, for a version of its source.
+func (m *Mapper) PlanOf(name string, t *binlog.Table) (*Plan, error) {
+	plans, err := m.Plans(t)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range plans {
+		if p.Table() == name {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("the mapping has no table %s of %s", name, t.Name)
+}
+
+// Map gives the harmonics of a change in their order: those who lose the row
+// first, then those who keep it, then those who gain it. What is given is
+// valid only during the call. unroutable counts the scopes whose channel
+// could not be named.
+func (m *Mapper) Map(c *binlog.Change, give func(*Harmonic) error) (unroutable int, err error) {
+	plans, err := m.Plans(c.Table())
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range plans {
+		if err := p.mapChange(m, c, give); err != nil {
+			return unroutable, err
+		}
+		unroutable += p.unroutable
+	}
+	return unroutable, nil
+}
+
+// intern returns the name as a string that is made once.
+func (m *Mapper) intern(name []byte) string {
+	if s, ok := m.names[string(name)]; ok {
+		return s
+	}
+	const namesKept = 1 << 16
+	if len(m.names) >= namesKept {
+		clear(m.names)
+	}
+	s := string(name)
+	m.names[s] = s
+	return s
+}

@@ -1,0 +1,127 @@
+package pusher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A list that breaks off anywhere is an error: taking it for the whole list
+// would let channels lapse that somebody listens to.
+func TestHalfAListIsAnError(t *testing.T) {
+	for _, kind := range []string{"reverb", "soketi"} {
+		for name, raw := range recordedAnswers(t, kind) {
+			_, body, _ := strings.Cut(raw, "\r\n\r\n")
+			if !strings.HasPrefix(body, `{"channels":`) || !strings.HasPrefix(name, "channels") {
+				continue
+			}
+			var list channelList
+			if err := list.read(strings.NewReader(body)); err != nil {
+				t.Errorf("%s, %s: %v", kind, name, err)
+			}
+			for n := range len(body) {
+				var half channelList
+				if err := half.read(strings.NewReader(body[:n])); err == nil {
+					t.Errorf("%s, %s: no error for the half %s", kind, name, body[:n])
+				}
+			}
+		}
+	}
+}
+
+func TestListsThatAreNone(t *testing.T) {
+	for body, class := range map[string]Class{
+		`{}`:                                   Misconfigured,
+		`{"ok":true}`:                          Misconfigured,
+		`{"channels":null}`:                    Misconfigured,
+		`{"channels":7}`:                       Misconfigured,
+		`{"channels":["private-a"]}`:           Misconfigured,
+		`{"channels":{}} trailing`:             Misconfigured,
+		`{"channels":{}}{"channels":{}}`:       Misconfigured,
+		`{"channels":{"a":{}},"error":"half"}`: Unknown,
+		`{"error":"A server error has occurred.","code":500}`: Unavailable,
+		`{"code":401,"error":"no","channels":{}}`:             Misconfigured,
+		`[]`: Misconfigured,
+		``:   Unknown,
+	} {
+		var list channelList
+		err := list.read(strings.NewReader(body))
+		if err == nil {
+			t.Errorf("%s: no error", body)
+			continue
+		}
+		if e := asError(t.Context(), err, true); e.Class != class {
+			t.Errorf("%s: %v has class %v, want %v", body, err, e.Class, class)
+		}
+	}
+}
+
+func TestLongList(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"other":[{"a":1}],"channels":{"public":{}`)
+	for i := range 50_000 {
+		fmt.Fprintf(&b, `,"private-chorus.user.%d":{"subscription_count":1,"occupied":true}`, i)
+	}
+	b.WriteString(`}}`)
+	list := channelList{prefix: "private-"}
+	if err := list.read(strings.NewReader(b.String())); err != nil {
+		t.Fatal(err)
+	}
+	if len(list.names) != 50_000 || slices.Contains(list.names, "public") {
+		t.Errorf("%d names, want 50000 private ones", len(list.names))
+	}
+}
+
+// FuzzChannels compares the reader with encoding/json, which reads at once.
+func FuzzChannels(f *testing.F) {
+	for _, s := range []string{
+		`{"channels":[]}`, `{"channels":{}}`, `{"channels":{"a":{},"b":{"subscription_count":1}}}`,
+		`{"error":"x","code":401}`, `{"channels":{"a":`, `{"x":[1,{"channels":1}],"channels":{"\u0061":null}}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		var list channelList
+		if list.read(strings.NewReader(body)) != nil {
+			return
+		}
+		var whole struct{ Channels json.RawMessage }
+		if err := json.Unmarshal([]byte(body), &whole); err != nil {
+			t.Fatalf("accepted what is no JSON: %v", err)
+		}
+		if strings.Count(body, "hannels") != 1 || strings.Contains(body, `\`) {
+			return // encoding/json takes the last of several, and any case
+		}
+		want := map[string]json.RawMessage{}
+		if err := json.Unmarshal(whole.Channels, &want); err != nil && string(whole.Channels) != "[]" {
+			var empty []any
+			if json.Unmarshal(whole.Channels, &empty) != nil || len(empty) > 0 {
+				t.Fatalf("accepted %s as channels", whole.Channels)
+			}
+		}
+		slices.Sort(list.names)
+		if got := slices.Compact(list.names); !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
+			t.Errorf("names %q, want %q", got, slices.Sorted(maps.Keys(want)))
+		}
+	})
+}
+
+func FuzzPublished(f *testing.F) {
+	for _, s := range []string{`{}`, `{"ok":true}`, `{"batch":{}}`, `{"error":"x","code":413}`, `{"ok"`, `null`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		err := readPublished(strings.NewReader(body))
+		var object map[string]json.RawMessage
+		if err == nil && (json.Unmarshal([]byte(body), &object) != nil || object == nil) {
+			t.Errorf("accepted %q", body)
+		}
+		if e, ok := errors.AsType[*Error](err); ok && strings.ContainsAny(e.Error(), "\r\n") {
+			t.Errorf("the error is not one line: %q", e)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package pusher
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Defaults of the keys that have one, see DefaultConfig.
+const (
+	DefaultServer      = "reverb"
+	DefaultHost        = "127.0.0.1:8080"
+	DefaultTimeout     = 5 * time.Second
+	DefaultConcurrency = 8
+)
+
+// Bounds of what Validate accepts.
+const (
+	minTimeout      = 100 * time.Millisecond
+	maxTimeout      = time.Minute
+	maxConcurrency  = 256
+	minRequestBytes = 1024 // the headers alone take about 400
+)
+
+// Config says which server to talk to and as which app. It can be printed and
+// logged: the secret is not shown.
+type Config struct {
+	// Server is the kind of server, which decides the limits that apply: see Servers.
+	Server string `koanf:"server"`
+	// Host is "host:port", or "host" for the port that goes with TLS.
+	Host string `koanf:"host"`
+	// TLS makes requests with https.
+	TLS bool `koanf:"tls"`
+	// AppID, Key and Secret are the app's credentials, all required.
+	AppID  string `koanf:"app_id"`
+	Key    string `koanf:"key"`
+	Secret Secret `koanf:"secret"`
+	// Timeout is for one request, from the first byte sent (or the dialling of
+	// a connection) to the last byte of the answer. Default DefaultTimeout.
+	Timeout time.Duration `koanf:"timeout"`
+	// Concurrency is how many requests that publish are in flight at most.
+	// Default DefaultConcurrency.
+	Concurrency int `koanf:"concurrency"`
+	// MaxRequestBytes replaces the RequestBytes of the server's Limits, for a
+	// server that is set to another limit, or one behind a proxy that adds
+	// headers. 0: the Limits' own.
+	MaxRequestBytes int `koanf:"max_request_bytes"`
+}
+
+// DefaultConfig holds every default; AppID, Key and Secret have none.
+func DefaultConfig() Config {
+	return Config{
+		Server:      DefaultServer,
+		Host:        DefaultHost,
+		Timeout:     DefaultTimeout,
+		Concurrency: DefaultConcurrency,
+	}
+}
+
+// Secret is a string that fmt, slog and encoding/json do not show.
+// Convert it to a string to use it.
+type Secret string
+
+const redacted = "[redacted]"
+
+// Format hides the secret from every verb of package fmt.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue hides the secret from package slog.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText hides the secret from encoding/json and other encoders.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// A ConfigError is one thing that is wrong with a Config.
+type ConfigError struct {
+	Key     string // of the configuration file, as "pusher.app_id"
+	Problem string // what is wrong
+	Mend    string // what to do about it
+}
+
+func (e *ConfigError) Error() string { return e.Key + " " + e.Problem + "; " + e.Mend }
+
+// Anything else in an app's id would change the path of the URL.
+var appIDPattern = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
+
+// Visible ASCII, without what ends a query parameter (& #) or the key in a
+// client's authorisation ("key:signature").
+var keyPattern = regexp.MustCompile(`^[!"$%'-9;-~]+$`)
+
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// Validate returns everything that is wrong, each a *ConfigError.
+func (c Config) Validate() []error {
+	var errs []error
+	add := func(key, problem, mend string) {
+		errs = append(errs, &ConfigError{Key: "pusher." + key, Problem: problem, Mend: mend})
+	}
+	env := "PUSHER"
+	if c.Server == "reverb" {
+		env = "REVERB"
+	}
+
+	if _, ok := limitsOf[c.Server]; !ok {
+		add("server", fmt.Sprintf("is %q, which is no kind of server known here", c.Server),
+			"use one of "+strings.Join(Servers(), ", "))
+	}
+	if problem := hostProblem(c.Host); problem != "" {
+		add("host", problem, `set it to the server's host:port, as "127.0.0.1:8080"`)
+	}
+	switch {
+	case c.AppID == "":
+		add("app_id", "is empty", "set it to "+env+"_APP_ID of the Laravel app's .env")
+	case !appIDPattern.MatchString(c.AppID):
+		add("app_id", fmt.Sprintf("is %q, which cannot be part of a URL's path", c.AppID),
+			"use letters, digits, dot, underscore, tilde and hyphen only")
+	}
+	switch {
+	case c.Key == "":
+		add("key", "is empty", "set it to "+env+"_APP_KEY of the Laravel app's .env")
+	case !keyPattern.MatchString(c.Key):
+		add("key", fmt.Sprintf("is %q, which cannot be part of a URL's query", c.Key),
+			"use visible ASCII without space, #, & and colon")
+	}
+	switch {
+	case c.Secret == "":
+		add("secret", "is empty", "set CHORUSD_PUSHER_SECRET (or CHORUSD_PUSHER_SECRET_FILE) to "+
+			env+"_APP_SECRET of the Laravel app's .env")
+	case strings.TrimSpace(string(c.Secret)) != string(c.Secret):
+		add("secret", "starts or ends with white space", "remove it")
+	}
+	if c.Timeout < minTimeout || c.Timeout > maxTimeout {
+		add("timeout", "is "+c.Timeout.String(), fmt.Sprintf("set it between %v and %v", minTimeout, maxTimeout))
+	}
+	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
+		add("concurrency", "is "+strconv.Itoa(c.Concurrency), fmt.Sprintf("set it between 1 and %d", maxConcurrency))
+	}
+	if c.MaxRequestBytes != 0 && c.MaxRequestBytes < minRequestBytes {
+		add("max_request_bytes", "is "+strconv.Itoa(c.MaxRequestBytes),
+			fmt.Sprintf("set it to at least %d, or to 0 for the server's own limit", minRequestBytes))
+	}
+	return errs
+}
+
+// hostProblem says what is wrong with a "host:port" or "host", "" if nothing is.
+func hostProblem(hostport string) string {
+	switch {
+	case hostport == "":
+		return "is empty"
+	case strings.Contains(hostport, "://"):
+		return fmt.Sprintf("is %q: the scheme does not belong there, pusher.tls says it", hostport)
+	}
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil { // no port, or no host:port at all
+		host, port = strings.Trim(hostport, "[]"), "80"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Sprintf("is %q, whose port is not a number from 1 to 65535", hostport)
+	}
+	if !hostPattern.MatchString(host) && net.ParseIP(host) == nil {
+		return fmt.Sprintf("is %q, which is not a host and a port", hostport)
+	}
+	return ""
+}

@@ -1,0 +1,293 @@
+package pusher
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A server under the conformance suite is a fake or a real one; the suite
+// cannot tell which.
+type server struct {
+	config    Config
+	subscribe func(t *testing.T, channels ...string) subscribed
+}
+
+func TestFakeReverb(t *testing.T) {
+	f := newFake(t, "reverb")
+	conform(t, server{f.config, f.subscribe})
+}
+
+func TestFakeSoketi(t *testing.T) {
+	f := newFake(t, "soketi")
+	conform(t, server{f.config, f.subscribe})
+}
+
+// tricky is data that every layer of encoding has to bring through unchanged.
+const tricky = `{"a":"<b>&\"quotes\" \\ äöü 🎼 ` + "\u2028" + ` \u0000","n":9007199254740993}`
+
+// conform runs the suite.
+func conform(t *testing.T, s server) {
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, server, *Client)
+	}{
+		{"nobody is connected", nobodyConnected},
+		{"one event to one channel", oneChannel},
+		{"one event to as many channels as allowed", manyChannels},
+		{"a full batch arrives in order", fullBatch},
+		{"an event with two channels in a batch", spreadBatch},
+		{"the largest event is taken, a larger one is refused", largestEvent},
+		{"channels by prefix", channelsByPrefix},
+		{"a prefix with every character", oddPrefix},
+		{"a wrong secret", wrongSecret},
+		{"an unknown app", unknownApp},
+		{"a batch above the limit", batchTooLong},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, s, newClient(t, s.config)) })
+	}
+}
+
+func publish(t *testing.T, c *Client, events ...Event) {
+	t.Helper()
+	if err := c.Publish(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantMessage(t *testing.T, got, want message) {
+	t.Helper()
+	if got != want {
+		t.Errorf("a subscriber got %+v, want %+v", got, want)
+	}
+}
+
+func nobodyConnected(t *testing.T, _ server, c *Client) {
+	for _, prefix := range []string{"", "private-chorus."} {
+		if got, err := c.Channels(t.Context(), prefix); err != nil || len(got) != 0 {
+			t.Errorf("Channels(%q) = %q, %v; want none", prefix, got, err)
+		}
+	}
+	// An event for nobody is accepted all the same.
+	publish(t, c, Event{Name: "e", Channels: []string{"private-a"}, Data: []byte("{}")})
+}
+
+func oneChannel(t *testing.T, s server, c *Client) {
+	inbox := s.subscribe(t, "private-chorus.user.1")
+	publish(t, c, Event{Name: "harmonic.created", Channels: []string{"private-chorus.user.1"}, Data: []byte(tricky)})
+	wantMessage(t, inbox.next(t), message{"private-chorus.user.1", "harmonic.created", tricky})
+}
+
+func manyChannels(t *testing.T, s server, c *Client) {
+	var channels []string
+	for i := range c.Limits().Channels {
+		channels = append(channels, fmt.Sprintf("private-many.%d", i))
+	}
+	inbox := s.subscribe(t, channels...)
+	publish(t, c, Event{Name: "e", Channels: channels, Data: []byte(tricky)})
+	var got []string
+	for range channels {
+		m := inbox.next(t)
+		wantMessage(t, m, message{m.Channel, "e", tricky})
+		got = append(got, m.Channel)
+	}
+	slices.Sort(got)
+	slices.Sort(channels)
+	if !slices.Equal(got, channels) {
+		t.Errorf("messages arrived on %q, want %q", got, channels)
+	}
+
+	channels = append(channels, "private-one-too-many")
+	err := c.Publish(t.Context(), []Event{{Name: "e", Channels: channels, Data: []byte("{}")}})
+	if limit, ok := errors.AsType[*LimitError](err); !ok || limit.Size != len(channels) {
+		t.Errorf("with one channel more: %v, want a LimitError", err)
+	}
+}
+
+func fullBatch(t *testing.T, s server, c *Client) {
+	n := c.Limits().Batch
+	if n == 0 {
+		n = 25 // bytes are the limit
+	}
+	inbox := s.subscribe(t, "private-a", "private-b")
+	var events []Event
+	for i := range n {
+		events = append(events, Event{
+			Name:     fmt.Sprint("e", i),
+			Channels: []string{[]string{"private-a", "private-b"}[i%2]},
+			Data:     []byte(tricky),
+		})
+	}
+	publish(t, c, events...)
+	for i, e := range events {
+		wantMessage(t, inbox.next(t), message{e.Channels[0], fmt.Sprint("e", i), tricky})
+	}
+}
+
+func spreadBatch(t *testing.T, s server, c *Client) {
+	inbox := s.subscribe(t, "private-a", "private-b")
+	publish(t, c,
+		Event{Name: "first", Channels: []string{"private-a", "private-b"}, Data: []byte("1")},
+		Event{Name: "second", Channels: []string{"private-a"}, Data: []byte("2")})
+	wantMessage(t, inbox.next(t), message{"private-a", "first", "1"})
+	wantMessage(t, inbox.next(t), message{"private-b", "first", "1"})
+	wantMessage(t, inbox.next(t), message{"private-a", "second", "2"})
+}
+
+func largestEvent(t *testing.T, s server, c *Client) {
+	event := Event{Name: "e", Channels: []string{"private-a"}}
+	// The first size that does not fit, by bisection.
+	low, high := 1, 1<<20
+	for low < high {
+		mid := (low + high) / 2
+		event.Data = bytes.Repeat([]byte("x"), mid)
+		if c.Fits([]Event{event}) == nil {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	inbox := s.subscribe(t, "private-a")
+	event.Data = bytes.Repeat([]byte("x"), low-1)
+	publish(t, c, event)
+	wantMessage(t, inbox.next(t), message{"private-a", "e", string(event.Data)})
+
+	event.Data = append(event.Data, 'x')
+	before := c.Stats().Requests
+	err := c.Publish(t.Context(), []Event{event})
+	if _, ok := errors.AsType[*LimitError](err); !ok {
+		t.Errorf("one byte more: %v, want a LimitError", err)
+	}
+	if c.Stats().Requests != before {
+		t.Error("a request was made for an event that is too large")
+	}
+	wantError(t, c.publish(t.Context(), []Event{event}), Refused, http.StatusRequestEntityTooLarge)
+}
+
+func channelsByPrefix(t *testing.T, s server, c *Client) {
+	inbox := s.subscribe(t, "private-chorus.user.1", "private-chorus.user.2", "news")
+	for prefix, want := range map[string][]string{
+		"":                      {"news", "private-chorus.user.1", "private-chorus.user.2"},
+		"private-chorus.":       {"private-chorus.user.1", "private-chorus.user.2"},
+		"private-chorus.user.2": {"private-chorus.user.2"},
+		"nothing":               nil,
+	} {
+		got, err := c.Channels(t.Context(), prefix)
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Channels(%q) = %q, %v; want %q", prefix, got, err, want)
+		}
+	}
+
+	inbox.leave()
+	within(t, 10*time.Second, "the channels of one who left are gone", func() bool {
+		got, err := c.Channels(t.Context(), "")
+		return err == nil && len(got) == 0
+	})
+}
+
+func oddPrefix(t *testing.T, s server, c *Client) {
+	name := "private-Az09_=@,.;-x"
+	if !ValidChannel(name) {
+		t.Fatalf("%q is no valid channel", name)
+	}
+	inbox := s.subscribe(t, name, "private-other")
+	for _, prefix := range []string{name, strings.TrimSuffix(name, "-x")} {
+		got, err := c.Channels(t.Context(), prefix)
+		if err != nil || !slices.Equal(got, []string{name}) {
+			t.Errorf("Channels(%q) = %q, %v; want %q", prefix, got, err, name)
+		}
+	}
+	publish(t, c, Event{Name: "e", Channels: []string{name}, Data: []byte("1")})
+	wantMessage(t, inbox.next(t), message{name, "e", "1"})
+	before := c.Stats().Requests
+	if _, err := c.Channels(t.Context(), "a&info=user_count"); err == nil {
+		t.Error("a prefix with & is accepted")
+	}
+	if c.Stats().Requests != before {
+		t.Error("a request was made for a prefix that cannot be")
+	}
+}
+
+func wrongSecret(t *testing.T, s server, _ *Client) {
+	s.config.Secret += "x"
+	rejectedEverywhere(t, newClient(t, s.config), http.StatusUnauthorized)
+}
+
+func unknownApp(t *testing.T, s server, _ *Client) {
+	s.config.AppID = "nope"
+	rejectedEverywhere(t, newClient(t, s.config), http.StatusNotFound)
+}
+
+func rejectedEverywhere(t *testing.T, c *Client, status int) {
+	t.Helper()
+	e := Event{Name: "e", Channels: []string{"private-a"}, Data: []byte("{}")}
+	wantError(t, c.Publish(t.Context(), []Event{e}), Misconfigured, status)
+	wantError(t, c.Publish(t.Context(), []Event{e, e}), Misconfigured, status)
+	_, err := c.Channels(t.Context(), "")
+	wantError(t, err, Misconfigured, status)
+}
+
+func batchTooLong(t *testing.T, s server, c *Client) {
+	var events []Event
+	for range 11 {
+		events = append(events, Event{Name: "e", Channels: []string{"private-a"}, Data: []byte("{}")})
+	}
+	if c.Limits().Batch == 0 {
+		publish(t, c, events...)
+		return
+	}
+	if _, ok := errors.AsType[*LimitError](c.Publish(t.Context(), events)); !ok {
+		t.Error("a batch of 11 gives no LimitError")
+	}
+	inbox := s.subscribe(t, "private-a")
+	wantError(t, c.publish(t.Context(), events), Refused, http.StatusBadRequest)
+	publish(t, c, Event{Name: "after", Channels: []string{"private-a"}, Data: []byte("1")})
+	wantMessage(t, inbox.next(t), message{"private-a", "after", "1"})
+}
+
+func wantError(t *testing.T, err error, class Class, status int) {
+	t.Helper()
+	_ = failure(t, err, class, status)
+}
+
+// failure checks an *Error, and that it tells nobody how to sign a request.
+func failure(t *testing.T, err error, class Class, status int) *Error {
+	t.Helper()
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatalf("error %v (%T), want an *Error of class %v", err, err, class)
+	}
+	if e.Class != class || e.Status != status {
+		t.Errorf("error %q has class %v and status %d, want %v and %d", e, e.Class, e.Status, class, status)
+	}
+	if e.Retryable() != (class != Refused) {
+		t.Errorf("error %q of class %v: Retryable() is %v", e, class, e.Retryable())
+	}
+	for _, secret := range []string{"auth_", "labsecret", "labkey", "http://"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("error %q contains %q", err, secret)
+		}
+	}
+	return e
+}
+
+// within waits for something to become true.
+func within(t *testing.T, most time.Duration, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(most)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %v: %s", most, what)
+		}
+	}
+}

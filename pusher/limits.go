@@ -1,0 +1,162 @@
+package pusher
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Event is what subscribers of its channels get.
+type Event struct {
+	Name     string
+	Channels []string
+	// Data is the already encoded text of the event's data, not empty and
+	// UTF-8. It is not changed on its way.
+	Data []byte
+}
+
+// Limits are what a server takes in one request; 0 is no limit.
+type Limits struct {
+	Channels     int // channels of an event published by itself
+	Batch        int // events of a batch, each to one channel
+	RequestBytes int // the whole HTTP request, headers included
+	DataBytes    int // the data of one event
+}
+
+// libraryChannels is what pusher-http-go allows for an event, whatever the server does.
+const libraryChannels = 100
+
+// limitsOf has the limits of each kind of server, as its default
+// configuration sets them. DESIGN.md tells where they come from.
+var limitsOf = map[string]Limits{
+	"pusher": {Channels: 100, Batch: 10, DataBytes: 10 * 1024},
+	"reverb": {Channels: libraryChannels, RequestBytes: 10_000},
+	"soketi": {Channels: 100, Batch: 10, DataBytes: 100 * 1024},
+}
+
+// Servers returns the kinds of server that Config.Server can name, sorted.
+func Servers() []string { return slices.Sorted(maps.Keys(limitsOf)) }
+
+// ErrInvalidEvent is wrapped by the errors about events that no server takes:
+// without a name, channels or data, or with a channel that is not valid.
+// Nothing was sent; it is the caller's mistake.
+var ErrInvalidEvent = errors.New("invalid event")
+
+// A LimitError says that events exceed a limit of the server. Nothing was sent.
+type LimitError struct {
+	What  string // what there is too much of
+	Size  int
+	Limit int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s: %d, the server takes %d", e.What, e.Size, e.Limit)
+}
+
+// exceeds returns a *LimitError if size is above a limit that is set.
+func exceeds(what string, size, limit int) error {
+	if limit > 0 && size > limit {
+		return &LimitError{What: what, Size: size, Limit: limit}
+	}
+	return nil
+}
+
+// maxNameBytes is the most for the name of a channel or an event.
+const maxNameBytes = 200
+
+var channelPattern = regexp.MustCompile(`^[-a-zA-Z0-9_=@,.;]+$`)
+
+// encryptedPrefix marks channels whose data the publisher must encrypt.
+const encryptedPrefix = "private-encrypted-"
+
+// ValidChannel says whether events can be published to a channel of that name:
+// 1 to 200 of the characters that the Pusher protocol allows, and not an
+// end-to-end encrypted channel, for which there is no key here.
+func ValidChannel(name string) bool {
+	return len(name) <= maxNameBytes && channelPattern.MatchString(name) && !strings.HasPrefix(name, encryptedPrefix)
+}
+
+// validate returns an error that wraps ErrInvalidEvent if no server takes e.
+func (e Event) validate() error {
+	switch {
+	case e.Name == "" || len(e.Name) > maxNameBytes:
+		return fmt.Errorf("%w: a name of %d bytes, 1 to %d are allowed", ErrInvalidEvent, len(e.Name), maxNameBytes)
+	case len(e.Channels) == 0:
+		return fmt.Errorf("%w %q: no channels", ErrInvalidEvent, e.Name)
+	case len(e.Data) == 0:
+		return fmt.Errorf("%w %q: no data", ErrInvalidEvent, e.Name)
+	case !utf8.Valid(e.Data) || !utf8.ValidString(e.Name):
+		return fmt.Errorf("%w %q: not UTF-8", ErrInvalidEvent, e.Name)
+	}
+	for _, channel := range e.Channels {
+		if !ValidChannel(channel) {
+			return fmt.Errorf("%w %q: channel name %q", ErrInvalidEvent, e.Name, channel)
+		}
+	}
+	return nil
+}
+
+// Fits returns nil if Publish can send the events in one request. Otherwise
+// the error is a *LimitError, which is to be mended by sending less at once
+// (see Cut), or wraps ErrInvalidEvent.
+func (c *Client) Fits(events []Event) error {
+	if len(events) == 0 {
+		return fmt.Errorf("%w: none given", ErrInvalidEvent)
+	}
+	items := 0
+	for _, e := range events {
+		if err := e.validate(); err != nil {
+			return err
+		}
+		if err := exceeds("bytes of an event's data", len(e.Data), c.limits.DataBytes); err != nil {
+			return err
+		}
+		items += len(e.Channels)
+	}
+	var err error
+	if len(events) == 1 {
+		err = exceeds("channels of an event", items, c.limits.Channels)
+	} else {
+		err = exceeds("events in a batch", items, c.limits.Batch)
+	}
+	if err != nil {
+		return err
+	}
+	return exceeds(wholeRequest, c.Size(events), c.limits.RequestBytes)
+}
+
+const wholeRequest = "bytes of the whole request"
+
+// Cut divides the channels of one event among as few events as fit one request
+// each, in order. The error is as that of Fits: a *LimitError says that the
+// data is too large for a single channel.
+func (c *Client) Cut(e Event) ([]Event, error) {
+	if err := e.validate(); err != nil {
+		return nil, err
+	}
+	empty := Event{Name: e.Name, Data: e.Data}
+	fixed := eventSize(empty)
+	var pieces []Event
+	start, size := 0, fixed
+	for i, channel := range e.Channels {
+		more := jsonSize(channel) + 1 // and a comma
+		full := c.limits.Channels > 0 && i-start == c.limits.Channels ||
+			c.limits.RequestBytes > 0 && c.events.size(size+more-1) > c.limits.RequestBytes
+		if i > start && full {
+			pieces = append(pieces, Event{Name: e.Name, Channels: e.Channels[start:i:i], Data: e.Data})
+			start, size = i, fixed
+		}
+		size += more
+	}
+	pieces = append(pieces, Event{Name: e.Name, Channels: e.Channels[start:len(e.Channels):len(e.Channels)], Data: e.Data})
+	for _, piece := range pieces {
+		if err := c.Fits([]Event{piece}); err != nil {
+			return nil, err
+		}
+	}
+	return pieces, nil
+}

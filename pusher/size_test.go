@@ -1,0 +1,128 @@
+package pusher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func FuzzJSONSize(f *testing.F) {
+	for _, s := range []string{"", "a", tricky, "\x00\x1f\x7f<>&'\"\\\b\f\n\r\t", "\xff\xc3", "\u2028\u2029\ufffd", "é\xe2\x80"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		encoded, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := jsonSize(s); got != len(encoded) {
+			t.Errorf("jsonSize(%q) = %d, want %d", s, got, len(encoded))
+		}
+		if got := jsonSize([]byte(s)); got != len(encoded) {
+			t.Errorf("jsonSize([]byte(%q)) = %d, want %d", s, got, len(encoded))
+		}
+	})
+}
+
+// TestSizeIsExact compares Size with what arrives at a server.
+func TestSizeIsExact(t *testing.T) {
+	f := newFake(t, "soketi")
+	c := newClient(t, f.config)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 100 {
+		var events []Event
+		for range 1 + rnd.IntN(4) {
+			e := Event{Name: "e<" + strings.Repeat("n", rnd.IntN(5)), Data: []byte(strings.Repeat(tricky, 1+rnd.IntN(20)))}
+			for i := range 1 + rnd.IntN(3) {
+				e.Channels = append(e.Channels, fmt.Sprint("private-", rnd.IntN(1000), ".", i))
+			}
+			events = append(events, e)
+		}
+		if c.Fits(events) != nil {
+			continue
+		}
+		if err := c.Publish(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.Size(events), f.lastRequest(); got != want {
+			t.Fatalf("Size of %d events = %d, the request has %d bytes", len(events), got, want)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	var channels []string
+	for i := range 250 {
+		channels = append(channels, fmt.Sprintf("private-chorus.user.019bd1f8-6c1f-7000-8000-%012d", i))
+	}
+	for server, most := range map[string]int{"reverb": 9, "soketi": 3} {
+		t.Run(server, func(t *testing.T) {
+			c := newClient(t, configFor(server, "127.0.0.1:1"))
+			sizes := []int{1, 500, 8000}
+			for i := range 70 { // so that some piece fits to the byte
+				sizes = append(sizes, 5000+i)
+			}
+			for _, data := range sizes {
+				e := Event{Name: "e", Channels: channels, Data: []byte(strings.Repeat("<", 1) + strings.Repeat("x", data-1))}
+				pieces, err := c.Cut(e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for i, piece := range pieces {
+					if err := c.Fits([]Event{piece}); err != nil {
+						t.Errorf("piece %d does not fit: %v", i, err)
+					}
+					if piece.Name != e.Name || string(piece.Data) != string(e.Data) {
+						t.Errorf("piece %d is another event", i)
+					}
+					got = append(got, piece.Channels...)
+					if i > 0 { // it would not have fitted into the one before
+						joined := piece
+						joined.Channels = append(slices.Clone(pieces[i-1].Channels), piece.Channels[0])
+						if c.Fits([]Event{joined}) == nil {
+							t.Errorf("piece %d could have begun earlier", i)
+						}
+					}
+				}
+				if !slices.Equal(got, channels) {
+					t.Error("the pieces do not have the channels in order")
+				}
+				if data == 5000 && len(pieces) > most {
+					t.Errorf("%d pieces, want %d at most", len(pieces), most)
+				}
+			}
+		})
+	}
+
+	c := newClient(t, configFor("reverb", "127.0.0.1:1"))
+	_, err := c.Cut(Event{Name: "e", Channels: channels[:1], Data: []byte(strings.Repeat("x", 9800))})
+	if limit, ok := errors.AsType[*LimitError](err); !ok || limit.Limit != 10_000 {
+		t.Errorf("data that is too large: %v, want a LimitError", err)
+	}
+	if _, err := c.Cut(Event{Name: "e", Channels: channels[:1]}); !errors.Is(err, ErrInvalidEvent) {
+		t.Errorf("no data: %v, want ErrInvalidEvent", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	for server, want := range map[string]Limits{
+		"pusher": {Channels: 100, Batch: 10, DataBytes: 10_240},
+		"reverb": {Channels: 100, RequestBytes: 10_000},
+		"soketi": {Channels: 100, Batch: 10, DataBytes: 102_400},
+	} {
+		cfg := configFor(server, "127.0.0.1:1")
+		if got := newClient(t, cfg).Limits(); got != want {
+			t.Errorf("limits of %s are %+v, want %+v", server, got, want)
+		}
+		cfg.MaxRequestBytes = 5000
+		want.RequestBytes = 5000
+		if got := newClient(t, cfg).Limits(); got != want {
+			t.Errorf("limits of %s with max_request_bytes are %+v, want %+v", server, got, want)
+		}
+	}
+}

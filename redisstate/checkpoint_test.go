@@ -1,0 +1,292 @@
+package redisstate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func checkpointAt(position string) Checkpoint {
+	return Checkpoint{
+		Source: "uuid-1", Position: position, LastSeq: 1795368339789123, Generation: 1<<62 - 1,
+		MappingHash: "abc", SavedAt: time.Date(2026, 11, 22, 17, 25, 39, 123456000, time.UTC),
+	}
+}
+
+func expectError(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error = %v, want %v", err, want)
+	}
+}
+
+func expectPosition(t *testing.T, s *Store, want string) {
+	t.Helper()
+	cp, err := s.LoadCheckpoint(t.Context())
+	must(t, err)
+	if cp.Position != want {
+		t.Fatalf("position = %q, want %q", cp.Position, want)
+	}
+}
+
+func TestCheckpointRoundTrip(t *testing.T) {
+	c := sharedConfig(t)
+	s := open(t, c)
+	_, err := s.LoadCheckpoint(t.Context())
+	expectError(t, err, ErrNoCheckpoint)
+	for version := int64(1); version <= 3; version++ {
+		want := checkpointAt(fmt.Sprintf("mysql-bin.000042:%d \x00\xff", version))
+		must(t, s.SaveCheckpoint(t.Context(), want))
+		got, err := open(t, c).LoadCheckpoint(t.Context())
+		must(t, err)
+		want.Version = version
+		if got != want {
+			t.Errorf("loaded %+v, want %+v", got, want)
+		}
+	}
+}
+
+func TestCheckpointOfEmptyFields(t *testing.T) {
+	s := newStore(t)
+	must(t, s.SaveCheckpoint(t.Context(), Checkpoint{SavedAt: time.UnixMicro(0).UTC()}))
+	got, err := s.LoadCheckpoint(t.Context())
+	must(t, err)
+	if want := (Checkpoint{SavedAt: time.UnixMicro(0).UTC(), Version: 1}); got != want {
+		t.Errorf("loaded %+v, want %+v", got, want)
+	}
+}
+
+func TestCheckpointLost(t *testing.T) {
+	c := sharedConfig(t)
+	s := open(t, c)
+	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("a")))
+	must(t, s.client.Del(t.Context(), s.keys.checkpoint).Err())
+
+	expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+	successor := open(t, c)
+	expectError(t, successor.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+	_, err := successor.LoadCheckpoint(t.Context())
+	expectError(t, err, ErrCheckpointLost)
+
+	must(t, successor.Forget(t.Context()))
+	_, err = successor.LoadCheckpoint(t.Context())
+	expectError(t, err, ErrNoCheckpoint)
+	must(t, successor.SaveCheckpoint(t.Context(), checkpointAt("c")))
+	expectPosition(t, open(t, c), "c")
+	expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("d")), ErrCheckpointConflict)
+}
+
+// A Redis that came back empty has lost the marker too; the daemon that was
+// running must not take that for a first run.
+func TestCheckpointLostWithEverythingElse(t *testing.T) {
+	for name, begin := range map[string]func(*testing.T, Config) *Store{
+		"saved": func(t *testing.T, c Config) *Store {
+			s := open(t, c)
+			must(t, s.SaveCheckpoint(t.Context(), checkpointAt("a")))
+			return s
+		},
+		"loaded": func(t *testing.T, c Config) *Store {
+			must(t, open(t, c).SaveCheckpoint(t.Context(), checkpointAt("a")))
+			s := open(t, c)
+			expectPosition(t, s, "a")
+			return s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := begin(t, sharedConfig(t))
+			must(t, s.client.Del(t.Context(), s.keys.checkpoint, s.keys.marker).Err())
+			expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+		})
+	}
+}
+
+func TestCheckpointConflicts(t *testing.T) {
+	c := sharedConfig(t)
+	first, second, blind := open(t, c), open(t, c), open(t, c)
+	must(t, first.SaveCheckpoint(t.Context(), checkpointAt("1")))
+	expectError(t, blind.SaveCheckpoint(t.Context(), checkpointAt("never loaded")), ErrCheckpointConflict)
+
+	expectPosition(t, second, "1")
+	must(t, first.SaveCheckpoint(t.Context(), checkpointAt("2")))
+	expectError(t, second.SaveCheckpoint(t.Context(), checkpointAt("stale")), ErrCheckpointConflict)
+
+	expectPosition(t, second, "2")
+	must(t, second.SaveCheckpoint(t.Context(), checkpointAt("3")))
+	expectError(t, first.SaveCheckpoint(t.Context(), checkpointAt("stale")), ErrCheckpointConflict)
+	expectPosition(t, blind, "3")
+}
+
+// Versions that happen to be equal are not enough: the line must be the same.
+func TestCheckpointOfAnotherLine(t *testing.T) {
+	c := sharedConfig(t)
+	must(t, open(t, c).SaveCheckpoint(t.Context(), checkpointAt("old line")))
+	s := open(t, c)
+	expectPosition(t, s, "old line")
+
+	other := open(t, c)
+	must(t, other.Forget(t.Context()))
+	must(t, other.SaveCheckpoint(t.Context(), checkpointAt("new line")))
+	expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("stale")), ErrCheckpointConflict)
+}
+
+func TestForgetStopsTheOther(t *testing.T) {
+	c := sharedConfig(t)
+	running := open(t, c)
+	must(t, running.SaveCheckpoint(t.Context(), checkpointAt("a")))
+	must(t, open(t, c).Forget(t.Context()))
+	expectError(t, running.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+}
+
+func TestOneOfManyCreates(t *testing.T) {
+	c := sharedConfig(t)
+	const daemons = 8
+	errs := make([]error, daemons)
+	var wg sync.WaitGroup
+	for i := range errs {
+		s := open(t, c)
+		wg.Go(func() { errs[i] = s.SaveCheckpoint(t.Context(), checkpointAt(fmt.Sprint(i))) })
+	}
+	wg.Wait()
+	saved := 0
+	for _, err := range errs {
+		if err == nil {
+			saved++
+		} else {
+			expectError(t, err, ErrCheckpointConflict)
+		}
+	}
+	if saved != 1 {
+		t.Errorf("%d daemons created the checkpoint, want 1", saved)
+	}
+}
+
+// The connection breaks after Redis has saved and before it could say so, on
+// any number of saves in a row: neither a lost save nor a false conflict.
+func TestSaveWhoseAnswerIsLost(t *testing.T) {
+	for lost := int32(1); lost <= 5; lost++ {
+		c := sharedConfig(t)
+		p := newProxy(t, c.Addr)
+		direct := c
+		c.Addr = p.listener.Addr().String()
+		s := open(t, c)
+		must(t, s.SaveCheckpoint(t.Context(), checkpointAt("0")))
+
+		p.lose.Store(lost)
+		failed := 0
+		for i := 1; ; i++ {
+			position := fmt.Sprint(i)
+			err := s.SaveCheckpoint(t.Context(), checkpointAt(position))
+			if err == nil {
+				expectPosition(t, open(t, direct), position)
+				break
+			}
+			if !Unreachable(err) {
+				t.Fatalf("%d lost: %v", lost, err)
+			}
+			// What an operator would find had the daemon died just here.
+			expectPosition(t, open(t, direct), position)
+			failed++
+		}
+		if want := int(lost) / (1 + maxRetries); failed != want {
+			t.Errorf("%d lost: %d saves failed, want %d", lost, failed, want)
+		}
+	}
+}
+
+// The same when the very first save is concerned: it must not find its own
+// checkpoint and take it for somebody else's.
+func TestFirstSaveWhoseAnswerIsLost(t *testing.T) {
+	c := sharedConfig(t)
+	warm := open(t, c) // so that Redis knows the script
+	must(t, warm.SaveCheckpoint(t.Context(), checkpointAt("warm")))
+	must(t, warm.Forget(t.Context()))
+
+	p := newProxy(t, c.Addr)
+	direct := c
+	c.Addr = p.listener.Addr().String()
+	s := open(t, c)
+	_, err := s.LoadCheckpoint(t.Context())
+	expectError(t, err, ErrNoCheckpoint)
+	p.lose.Store(1 + maxRetries)
+	if err := s.SaveCheckpoint(t.Context(), checkpointAt("1")); !Unreachable(err) {
+		t.Fatalf("error = %v, want one of the network", err)
+	}
+	expectPosition(t, open(t, direct), "1")
+	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("2")))
+	expectPosition(t, open(t, direct), "2")
+}
+
+// A request that lay in a broken connection's buffer and is executed late must
+// not put the checkpoint back.
+func TestOvertakenSave(t *testing.T) {
+	c := sharedConfig(t)
+	s := open(t, c)
+	for _, position := range []string{"1", "2", "3"} {
+		must(t, s.SaveCheckpoint(t.Context(), checkpointAt(position)))
+	}
+	answer, err := saveCheckpoint.Run(t.Context(), s.client, []string{s.keys.checkpoint, s.keys.marker},
+		s.writer, 2, "", 0, true, "position", "2").Text()
+	must(t, err)
+	if answer != checkpointConflict {
+		t.Errorf("answer = %q, want %q", answer, checkpointConflict)
+	}
+	expectPosition(t, open(t, c), "3")
+	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("4")))
+}
+
+func TestDamagedCheckpoint(t *testing.T) {
+	s := newStore(t)
+	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("a")))
+	must(t, s.client.HSet(t.Context(), s.keys.checkpoint, "last_seq", "many").Err())
+	if _, err := s.LoadCheckpoint(t.Context()); err == nil || !strings.Contains(err.Error(), s.keys.checkpoint) {
+		t.Errorf("error = %v, want one that names %s", err, s.keys.checkpoint)
+	}
+}
+
+func TestSeqCeilingOnlyRises(t *testing.T) {
+	c := sharedConfig(t)
+	s := open(t, c)
+	const seq = 1795368339789123
+	for _, step := range []struct{ reserve, want uint64 }{
+		{0, 0}, {seq, seq}, {seq - 1, seq}, {9, seq}, {seq + 1, seq + 1}, {1<<53 - 1, 1<<53 - 1}, {seq, 1<<53 - 1},
+	} {
+		must(t, s.ReserveSeq(t.Context(), step.reserve))
+		got, err := open(t, c).IssuedSeq(t.Context())
+		must(t, err)
+		if got != step.want {
+			t.Fatalf("after ReserveSeq(%d): %d, want %d", step.reserve, got, step.want)
+		}
+	}
+}
+
+func TestForgetKeepsTheSeqCeiling(t *testing.T) {
+	s := newStore(t)
+	must(t, s.ReserveSeq(t.Context(), 7))
+	must(t, s.Forget(t.Context()))
+	if seq, err := s.IssuedSeq(t.Context()); err != nil || seq != 7 {
+		t.Errorf("IssuedSeq = %d, %v, want 7", seq, err)
+	}
+}
+
+func TestServerID(t *testing.T) {
+	c := sharedConfig(t)
+	id, err := open(t, c).ServerID(t.Context())
+	must(t, err)
+	if id < firstServerID {
+		t.Errorf("server id %d is below %d", id, firstServerID)
+	}
+	s := open(t, c)
+	if again, err := s.ServerID(t.Context()); err != nil || again != id {
+		t.Errorf("second ServerID = %d, %v, want %d", again, err, id)
+	}
+	if other, err := newStore(t).ServerID(t.Context()); err != nil || other == id {
+		t.Errorf("another prefix has server id %d, %v", other, err)
+	}
+	must(t, s.client.Set(t.Context(), s.keys.serverID, "4294967296", 0).Err())
+	if _, err := s.ServerID(t.Context()); err == nil || !strings.Contains(err.Error(), s.keys.serverID) {
+		t.Errorf("error = %v, want one that names %s", err, s.keys.serverID)
+	}
+}

@@ -1,0 +1,142 @@
+package redisstate
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// An outage must be noticed within seconds, and a healthy Redis answers the
+// largest request made here within a fraction of one.
+const (
+	dialTimeout = 2 * time.Second
+	ioTimeout   = 3 * time.Second
+	// One retry bridges a connection that died while idle; every request here
+	// may be executed twice.
+	maxRetries = 1
+	poolSize   = 8
+)
+
+// batch is how many elements one command or script call carries: enough to
+// make the round trip cheap, few enough not to hold up Redis's other clients.
+const batch = 1000
+
+//go:embed *.lua
+var luaFiles embed.FS
+
+func script(name string) *redis.Script {
+	src, err := luaFiles.ReadFile(name + ".lua")
+	if err != nil {
+		panic(err) // the file is compiled in
+	}
+	return redis.NewScript(string(src))
+}
+
+// Store is the daemon's state in one Redis under one prefix.
+type Store struct {
+	client *redis.Client
+	keys   keys
+	addr   string
+
+	// writer names this Store in the checkpoint, so that a save whose answer
+	// was lost is not taken for another daemon's.
+	writer string
+
+	mu         sync.Mutex // guards what follows and keeps saves in order
+	base       int64      // version of the checkpoint that was loaded, 0 for none
+	baseWriter string     // who had written that
+	last       int64      // highest version that this Store tried to write
+	kept       bool       // whether a checkpoint was loaded or saved, so that none means loss
+}
+
+// Open connects to Redis. The error tells what to mend; all problems of c are
+// in it. Close ends the connections. As long as the Store is open, its logger
+// is told once when Redis goes away and once when it is back.
+func Open(ctx context.Context, c Config, logger *slog.Logger) (*Store, error) {
+	if problems := c.Validate(); len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	// go-redis would write to stderr on its own; the outage hook says it better.
+	logging.Disable()
+	network := "tcp"
+	if strings.HasPrefix(c.Addr, "/") {
+		network = "unix"
+	}
+	client := redis.NewClient(&redis.Options{
+		Network:  network,
+		Addr:     c.Addr,
+		Username: c.Username,
+		Password: c.Password,
+		DB:       c.DB,
+		Protocol: 2,
+
+		DialTimeout:           dialTimeout,
+		DialerRetries:         1,
+		ReadTimeout:           ioTimeout,
+		WriteTimeout:          ioTimeout,
+		MaxRetries:            maxRetries,
+		ContextTimeoutEnabled: true,
+		PoolSize:              poolSize,
+		PipelinePoolSize:      2, // their buffers are large
+
+		// Courtesies that older servers and strict ACLs answer with errors.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	client.AddHook(&outage{logger: logger, addr: c.Addr})
+	s := &Store{client: client, keys: keysOf(c.Prefix), addr: c.Addr, writer: rand.Text()}
+	if err := client.Ping(ctx).Err(); err != nil {
+		client.Close()
+		return nil, s.explain(err)
+	}
+	return s, nil
+}
+
+// Close ends the connections. Calls under way fail.
+func (s *Store) Close() error {
+	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("close connections to redis: %w", err)
+	}
+	return nil
+}
+
+// keys are the names of all that a Store keeps; DESIGN.md describes them. Keys
+// that one script or transaction touches share a hash tag, so that they are on
+// one node of a cluster.
+type keys struct {
+	checkpoint, marker, seq, serverID, deadLetters, probe string
+	leases, poll                                          string
+	epochs, epoch, refills, refill, starts                string // epoch and refill are prefixes
+}
+
+func keysOf(prefix string) keys {
+	state, channels, window := prefix+"{state}:", prefix+"{channels}:", prefix+"{window}:"
+	return keys{
+		checkpoint:  state + "checkpoint",
+		marker:      state + "checkpointed",
+		seq:         state + "seq",
+		serverID:    state + "server-id",
+		deadLetters: state + "dead-letters",
+		probe:       state + "probe",
+		leases:      channels + "leases",
+		poll:        channels + "poll",
+		epochs:      window + "epochs",
+		epoch:       window + "epoch:",
+		refills:     window + "refills",
+		refill:      window + "refill:",
+		starts:      window + "starts",
+	}
+}
+
+func (k keys) epochKey(epoch uint64) string { return k.epoch + strconv.FormatUint(epoch, 10) }

@@ -1,0 +1,228 @@
+package relay
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// Which channels are active: a lease for each, renewed by polls and webhooks.
+//
+// Polls are numbered (the epoch), and what is kept in the window is kept with
+// the number of the last poll that was begun. A channel that a complete poll
+// lacked and that is seen now opened after the poll began, so what it missed
+// is in the window from that epoch on.
+
+// poll is the answer to the question which channels are occupied.
+type poll struct {
+	epoch   uint64
+	started time.Time
+	names   []string
+	err     error
+}
+
+// Notify takes the Pusher server's webhooks.
+func (r *Relay) Notify(ctx context.Context, events []pusher.WebhookEvent) {
+	select {
+	case r.notices <- events:
+	case <-ctx.Done():
+	}
+}
+
+// watch keeps the active channels until ctx ends, which returns nil.
+func (r *Relay) watch(ctx context.Context) error {
+	polls := make(chan poll)
+	begin := time.NewTimer(0)
+	defer begin.Stop()
+	failing := false
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-begin.C:
+			go r.ask(ctx, r.beginPoll(), polls)
+		case p := <-polls:
+			if p.err != nil {
+				if !failing && ctx.Err() == nil {
+					r.log.Warn("cannot ask the Pusher server for its active channels, trying again", "error", p.err)
+				}
+				failing = true
+				r.forgetIfStale(time.Now())
+			} else {
+				if failing {
+					r.log.Info("asking the Pusher server for its active channels works again")
+				}
+				failing = false
+				err = r.polled(ctx, p)
+			}
+			begin.Reset(r.cfg.PollInterval - r.cfg.PollInterval/10 + rand.N(r.cfg.PollInterval/5))
+		case events := <-r.notices:
+			err = r.noticed(ctx, events)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Relay) beginPoll() poll {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch++
+	return poll{epoch: r.epoch, started: time.Now()}
+}
+
+// ask makes the poll's requests, one for each form of a user's channel.
+func (r *Relay) ask(ctx context.Context, p poll, polls chan<- poll) {
+	for _, prefix := range r.mapper.UserChannels() {
+		names, err := r.publisher.Channels(ctx, prefix)
+		if p.err = err; err != nil {
+			break
+		}
+		p.names = append(p.names, names...)
+	}
+	select {
+	case polls <- p:
+	case <-ctx.Done():
+	}
+}
+
+// polled takes a complete poll.
+func (r *Relay) polled(ctx context.Context, p poll) error {
+	if err := r.see(ctx, redisstate.SourcePoll, p.names, p.started); err != nil {
+		return err
+	}
+	seen := make(map[string]bool, len(p.names))
+	for _, name := range p.names {
+		seen[name] = true
+	}
+	r.mu.Lock()
+	for name, expires := range r.active {
+		if !seen[name] && expires.Before(p.started) {
+			delete(r.active, name)
+		}
+	}
+	// Everything seen was refilled from the poll before, so from here on
+	// this one is the last that a new channel can have been absent from.
+	r.complete = p.epoch
+	r.polledAt = p.started
+	first := r.unknown
+	r.unknown = false
+	r.metrics.channels.Set(float64(len(r.active)))
+	r.mu.Unlock()
+	if first {
+		r.log.Info("active channels are known", "channels", len(p.names))
+	}
+	r.window.trim(p.epoch)
+	return r.persist(ctx, func(ctx context.Context) error {
+		if err := r.state.PollDone(ctx, p.epoch, p.started); err != nil {
+			return err
+		}
+		if _, err := r.state.RemoveExpired(ctx, p.started); err != nil {
+			return err
+		}
+		return r.state.TrimWindow(ctx, p.epoch)
+	})
+}
+
+// noticed takes webhooks. They are hints: a channel seen occupied is active at
+// once, one seen vacated stays until a poll confirms it.
+func (r *Relay) noticed(ctx context.Context, events []pusher.WebhookEvent) error {
+	now := time.Now()
+	var occupied []string
+	for _, e := range events {
+		if !r.isUsers(e.Channel) {
+			continue
+		}
+		if e.Name == pusher.ChannelOccupied {
+			occupied = append(occupied, e.Channel)
+			continue
+		}
+		if i := slices.Index(occupied, e.Channel); i >= 0 {
+			occupied = slices.Delete(occupied, i, i+1)
+		}
+		r.mu.Lock()
+		_, ok := r.active[e.Channel]
+		if ok {
+			r.active[e.Channel] = now
+		}
+		r.mu.Unlock()
+		if ok {
+			err := r.persist(ctx, func(ctx context.Context) error { return r.state.ShortenLease(ctx, e.Channel, now) })
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if len(occupied) == 0 {
+		return nil
+	}
+	return r.see(ctx, redisstate.SourceWebhook, occupied, now)
+}
+
+// isUsers says whether a channel's name is that of a user's own.
+func (r *Relay) isUsers(name string) bool {
+	return slices.ContainsFunc(r.mapper.UserChannels(), func(h string) bool { return strings.HasPrefix(name, h) })
+}
+
+// see notes that channels are active and has those that were not refilled.
+func (r *Relay) see(ctx context.Context, source string, names []string, now time.Time) error {
+	if len(names) == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	var fresh []string
+	var jobs []*refill
+	for _, name := range names {
+		if _, ok := r.active[name]; !ok {
+			fresh = append(fresh, name)
+			job := newRefill(name)
+			jobs = append(jobs, job)
+			r.list(job)
+		}
+		r.active[name] = now.Add(r.cfg.Lease)
+	}
+	// What changes from here on goes to them; what changed before is in the
+	// window, or on its way there.
+	from, mark := r.complete, r.window.mark()
+	r.metrics.channels.Set(float64(len(r.active)))
+	r.mu.Unlock()
+
+	if len(fresh) > 0 {
+		if err := r.window.await(ctx, mark); err != nil {
+			return err
+		}
+		var missed map[string][]redisstate.RecordKey
+		err := r.persist(ctx, func(ctx context.Context) (err error) {
+			missed, err = r.state.StartRefills(ctx, fresh, from)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		r.startRefills(jobs, missed)
+	}
+	return r.persist(ctx, func(ctx context.Context) error {
+		return r.state.RenewChannels(ctx, source, names, now, r.cfg.Lease)
+	})
+}
+
+// forgetIfStale publishes to everybody again when polls have failed for
+// longer than a lease.
+func (r *Relay) forgetIfStale(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.unknown && now.Sub(r.polledAt) > r.cfg.Lease {
+		r.unknown = true
+		r.log.Warn("active channels are no longer known; publishing to every user's channel until they are")
+	}
+}

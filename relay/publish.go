@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// Backoff between tries of a request.
+const (
+	minRetry = 50 * time.Millisecond
+	maxRetry = 5 * time.Second
+)
+
+// backoff is the pause before try n, counted from 0, with jitter.
+func backoff(n int) time.Duration {
+	d := maxRetry
+	if n < 7 {
+		d = min(maxRetry, minRetry<<n)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// publish sends what the queue hands out until ctx ends, which returns nil.
+func (r *Relay) publish(ctx context.Context) error {
+	for {
+		batch, err := r.queue.next(ctx)
+		if err != nil {
+			return nil
+		}
+		err = r.send(ctx, batch)
+		if ctx.Err() != nil {
+			return nil // unsettled: read again after the restart
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range batch {
+			m.owner.ack()
+		}
+		r.queue.finish(batch)
+	}
+}
+
+// send sends a batch until the server has accepted it. What the server
+// refuses for good is set aside, alone.
+func (r *Relay) send(ctx context.Context, batch []*message) error {
+	events := make([]pusher.Event, len(batch))
+	for i, m := range batch {
+		events[i] = m.Event
+	}
+	if len(batch) == 1 {
+		cut, err := r.publisher.Cut(events[0])
+		if err != nil {
+			return r.setAside(ctx, batch[0], err)
+		}
+		for _, e := range cut {
+			if err := r.deliver(ctx, []pusher.Event{e}); err != nil {
+				return r.refused(ctx, batch[0], err)
+			}
+		}
+		return nil
+	}
+	err := r.deliver(ctx, events)
+	if !isRefusal(err) {
+		return err
+	}
+	for _, m := range batch {
+		if err := r.send(ctx, []*message{m}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isRefusal(err error) bool {
+	var e *pusher.Error
+	return errors.As(err, &e) && e.Class == pusher.Refused
+}
+
+func (r *Relay) refused(ctx context.Context, m *message, err error) error {
+	if !isRefusal(err) {
+		return err
+	}
+	return r.setAside(ctx, m, err)
+}
+
+// deliver makes one request until it is accepted or refused for good.
+func (r *Relay) deliver(ctx context.Context, events []pusher.Event) error {
+	for n := 0; ; n++ {
+		err := r.publisher.Publish(ctx, events)
+		if err == nil {
+			r.metrics.requests.WithLabelValues("accepted").Inc()
+			r.link.up()
+			return nil
+		}
+		var e *pusher.Error
+		if ctx.Err() != nil || !errors.As(err, &e) || !e.Retryable() {
+			if e != nil {
+				r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
+			}
+			return err
+		}
+		r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
+		r.link.down(err)
+		if pause(ctx, max(backoff(n), e.RetryAfter)) != nil {
+			return err
+		}
+	}
+}
+
+// setAside keeps the key of a record that cannot be published. It is counted,
+// and logged once per table.
+func (r *Relay) setAside(ctx context.Context, m *message, cause error) error {
+	var limit *pusher.LimitError
+	if !errors.As(cause, &limit) && !isRefusal(cause) {
+		return fmt.Errorf("publish %s of %s: %w", m.Name, m.table, cause)
+	}
+	r.metrics.setAside.WithLabelValues(m.table).Inc()
+	if _, again := r.setAsideOnce.LoadOrStore(m.table, true); !again {
+		r.log.Error("a record cannot be published and is set aside (see chorusd deadletters); this is said once per table",
+			"table", m.table, "key", m.key, "error", cause)
+	}
+	return r.persist(ctx, func(ctx context.Context) error {
+		return r.state.SetAside(ctx, redisstate.DeadLetter{
+			Table: m.table, Key: m.key, Channels: m.Channels, ID: m.id.String(), Reason: cause.Error(), At: time.Now(),
+		})
+	})
+}
+
+// persist tries to write to Redis until it works or ctx ends. The store says
+// once when Redis goes away and once when it is back.
+func (r *Relay) persist(ctx context.Context, write func(context.Context) error) error {
+	for n := 0; ; n++ {
+		err := write(ctx)
+		if err == nil || errors.Is(err, redisstate.ErrCheckpointLost) || errors.Is(err, redisstate.ErrCheckpointConflict) {
+			return err
+		}
+		if pause(ctx, backoff(n)) != nil {
+			return err
+		}
+	}
+}
+
+// link says once when the Pusher server goes away and once when it is back.
+type link struct {
+	relay *Relay
+	mu    sync.Mutex
+	lost  bool
+}
+
+func (l *link) down(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.lost {
+		l.lost = true
+		l.relay.log.Warn("cannot publish, trying again until it works; reading pauses when the queue is full", "error", err)
+	}
+}
+
+func (l *link) up() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost {
+		l.lost = false
+		l.relay.log.Info("publishing again")
+	}
+}
+
+// isUp says whether the last request was answered with success.
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.lost
+}

@@ -1,0 +1,216 @@
+package relay
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/pusher"
+)
+
+// acknowledger is told once when a message is accepted or set aside.
+type acknowledger interface{ ack() }
+
+// message is an event on its way to the server.
+type message struct {
+	pusher.Event
+	id         harmonic.ID
+	table, key string
+	owner      acknowledger
+
+	// waiting counts the channels on which it is not next.
+	waiting int
+}
+
+// queue holds messages and hands them out in batches, so that on every
+// channel they are sent in the order in which they came: a message is handed
+// out when no earlier unfinished one shares a channel with it, but for those
+// in its own batch before it.
+type queue struct {
+	room  *semaphore.Weighted // in bytes
+	fits  func([]pusher.Event) error
+	batch int // most events of one request
+
+	mu       sync.Mutex
+	lines    map[string]*line
+	ready    []*message
+	wake     chan struct{} // a token: ready may hold something
+	messages int           // in lines, ready or handed out
+}
+
+// line is the messages of one channel that are not finished, the oldest first.
+type line struct {
+	messages []*message
+	busy     bool // the oldest were handed out and have left messages
+}
+
+// Bounds of the queue: what is in it, and what a message takes beside its data.
+const (
+	queueBytes      = 8 << 20
+	messageOverhead = 512
+)
+
+func newQueue(fits func([]pusher.Event) error, batch int) *queue {
+	return &queue{
+		room: semaphore.NewWeighted(queueBytes), fits: fits, batch: max(1, batch),
+		lines: map[string]*line{}, wake: make(chan struct{}, 1),
+	}
+}
+
+// weight is what a message takes of the queue's room. One that is larger than
+// the whole queue is let in alone.
+func weight(data int) int64 { return min(int64(data)+messageOverhead, queueBytes) }
+
+// reserve waits for room for so much data; push or release gives it back.
+func (q *queue) reserve(ctx context.Context, data int) error {
+	return q.room.Acquire(ctx, weight(data))
+}
+
+func (q *queue) release(data int) { q.room.Release(weight(data)) }
+
+// push adds a message for which room was reserved.
+func (q *queue) push(m *message) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.messages++
+	for _, name := range m.Channels {
+		l := q.lines[name]
+		if l == nil {
+			l = &line{}
+			q.lines[name] = l
+		}
+		if l.busy || len(l.messages) > 0 {
+			m.waiting++
+		}
+		l.messages = append(l.messages, m)
+	}
+	if m.waiting == 0 {
+		q.offer(m)
+	}
+}
+
+func (q *queue) offer(m *message) {
+	q.ready = append(q.ready, m)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next waits for messages that may be sent in one request. finish must be
+// called with them.
+func (q *queue) next(ctx context.Context) ([]*message, error) {
+	for {
+		if batch := q.take(); batch != nil {
+			return batch, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-q.wake:
+		}
+	}
+}
+
+// take makes a batch of what is ready, and of what comes after it on the same
+// channels. A message for many channels goes alone: one event reaches them all.
+func (q *queue) take() []*message {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.ready) == 0 {
+		return nil
+	}
+	first := q.pop()
+	batch, events := []*message{first}, []pusher.Event{first.Event}
+	if len(first.Channels) == 1 {
+		batch = q.extend(batch, events)
+	}
+	if len(q.ready) > 0 { // there is more for another worker
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+	return batch
+}
+
+// pop hands out the first message that is ready.
+func (q *queue) pop() *message {
+	m := q.ready[0]
+	q.ready[0] = nil
+	q.ready = q.ready[1:]
+	q.hand(m)
+	return m
+}
+
+// hand takes a message off its channels' lines.
+func (q *queue) hand(m *message) {
+	for _, name := range m.Channels {
+		l := q.lines[name]
+		l.messages[0] = nil
+		l.messages, l.busy = l.messages[1:], true
+	}
+}
+
+func (q *queue) extend(batch []*message, events []pusher.Event) []*message {
+	for len(batch) < q.batch {
+		var m *message
+		after := q.lines[batch[len(batch)-1].Channels[0]].messages
+		follows := len(after) > 0 && len(after[0].Channels) == 1
+		switch {
+		case follows:
+			m = after[0]
+		case len(q.ready) > 0 && len(q.ready[0].Channels) == 1:
+			m = q.ready[0]
+		default:
+			return batch
+		}
+		events = append(events, m.Event)
+		if q.fits(events) != nil {
+			return batch
+		}
+		if follows {
+			m.waiting = 0
+			q.hand(m)
+		} else {
+			q.pop()
+		}
+		batch = append(batch, m)
+	}
+	return batch
+}
+
+// finish makes room and lets those go that waited for the batch.
+func (q *queue) finish(batch []*message) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range batch {
+		q.messages--
+		q.release(len(m.Data))
+		for _, name := range m.Channels {
+			l := q.lines[name]
+			if l == nil || !l.busy {
+				continue // by a message of the same batch
+			}
+			l.busy = false
+			if len(l.messages) == 0 {
+				delete(q.lines, name)
+				continue
+			}
+			next := l.messages[0]
+			next.waiting--
+			if next.waiting == 0 {
+				q.offer(next)
+			}
+		}
+	}
+}
+
+// depth is how many messages are unfinished.
+func (q *queue) depth() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.messages
+}

@@ -1,0 +1,256 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// Source gives the changes; see binlog.Source.
+type Source interface {
+	Run(ctx context.Context, from binlog.Position, h binlog.Handler) error
+}
+
+// Reader reads rows back; see binlog.Reader. It is used by one goroutine.
+type Reader interface {
+	Table(ctx context.Context, name binlog.TableName) (*binlog.Table, error)
+	Rows(ctx context.Context, table *binlog.Table, columns []int, key []binlog.KeyColumn, keys []string,
+		after binlog.Position, each func(*binlog.Row) error) (upto binlog.Position, err error)
+	Close()
+}
+
+// Publisher makes requests to the Pusher server; see pusher.Client.
+type Publisher interface {
+	Publish(ctx context.Context, events []pusher.Event) error
+	Fits(events []pusher.Event) error
+	Cut(event pusher.Event) ([]pusher.Event, error)
+	Channels(ctx context.Context, prefix string) ([]string, error)
+	Limits() pusher.Limits
+}
+
+// Config says where to begin and how to go about it.
+type Config struct {
+	// From is where to read on, and Seq the last position issued before it.
+	From binlog.Position
+	Seq  harmonic.Seq
+	// Generation is that of every id.
+	Generation harmonic.Generation
+	// Source is the identity of the server that From is a position of.
+	Source string
+	// PollInterval is the time between two polls of the active channels, and
+	// Lease how long one stays active after it was last seen.
+	PollInterval, Lease time.Duration
+	// Window is how many records are kept for channels that may just have
+	// been opened; above it, everything is published.
+	Window int
+	// Workers is how many requests are in flight at most.
+	Workers int
+}
+
+// drainTimeout is how long Run goes on publishing what was read when it is
+// told to stop.
+const drainTimeout = 7 * time.Second
+
+// Relay is the pipeline. Its parts share what is under mu, which also orders
+// what goes to the queue: see route.go and refill.go.
+type Relay struct {
+	cfg       Config
+	source    Source
+	reader    Reader
+	publisher Publisher
+	state     *redisstate.Store
+	log       *slog.Logger
+	metrics   *metrics
+
+	queue   *queue
+	window  *window
+	ledger  *ledger
+	link    *link
+	notices chan []pusher.WebhookEvent
+	jobWake chan struct{}
+
+	// Of the goroutine that reads.
+	mapper       *mapping.Mapper
+	seq, ceiling harmonic.Seq
+	generation   harmonic.Generation
+	key, payload []byte
+
+	// Of the goroutine that refills.
+	refillMapper *mapping.Mapper
+
+	mu       sync.Mutex
+	tail     binlog.Position
+	moved    chan struct{} // closed and renewed when tail moves
+	commits  uint64
+	inside   bool // a transaction is open and has harmonics
+	last     harmonic.Seq
+	active   map[string]time.Time // users' channels, and when the lease ends
+	unknown  bool                 // which channels are active
+	epoch    uint64               // last poll begun
+	complete uint64               // last poll completed
+	polledAt time.Time
+	refills  map[string][]*refill
+	jobs     []*refill
+
+	heard          atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
+	setAsideOnce   sync.Map
+	unroutableOnce sync.Map
+}
+
+// Parts are what a Relay works with.
+type Parts struct {
+	Source    Source
+	Reader    Reader
+	Publisher Publisher
+	State     *redisstate.Store
+	// Mapper and RefillMapper are two of the same rules: a mapper is for one goroutine.
+	Mapper, RefillMapper *mapping.Mapper
+	Logger               *slog.Logger
+	Registerer           prometheus.Registerer
+}
+
+// New puts a relay together; Run starts it.
+func New(cfg Config, p Parts) *Relay {
+	r := &Relay{
+		cfg: cfg, source: p.Source, reader: p.Reader, publisher: p.Publisher, state: p.State, log: p.Logger,
+		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
+		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
+		mapper: p.Mapper, refillMapper: p.RefillMapper,
+		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
+		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
+		active: map[string]time.Time{}, refills: map[string][]*refill{},
+	}
+	r.link = &link{relay: r}
+	r.metrics = newMetrics(r, p.Registerer)
+	return r
+}
+
+// batchOf is how many events go into one request: servers without a limit of
+// their own are bounded by bytes, and by how long one request may take.
+func batchOf(l pusher.Limits) int {
+	const most = 10
+	if l.Batch == 0 {
+		return most
+	}
+	return min(l.Batch, most)
+}
+
+// Run reads, publishes and checkpoints until ctx ends; then it publishes what
+// was read, checkpoints and returns nil. It returns an error when it meets
+// one that nobody should go on after.
+func (r *Relay) Run(ctx context.Context) error {
+	if err := r.recall(ctx); err != nil {
+		return err
+	}
+	// What works on what was read outlives the reading.
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	read, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	var working, reading sync.WaitGroup
+	fail := func(err error) {
+		if err != nil {
+			stopWork(err)
+			stopReading()
+		}
+	}
+	spawn := func(group *sync.WaitGroup, f func(context.Context) error, ctx context.Context) {
+		group.Go(func() { fail(f(ctx)) })
+	}
+	spawn(&working, r.keepWindow, work)
+	spawn(&working, r.watch, work)
+	spawn(&working, r.refillAll, work)
+	spawn(&working, r.checkpoint, work)
+	for range r.cfg.Workers {
+		spawn(&working, r.publish, work)
+	}
+	spawn(&reading, func(ctx context.Context) error { return r.source.Run(ctx, r.cfg.From, r) }, read)
+
+	reading.Wait()
+	drain, cancel := context.WithTimeout(work, drainTimeout)
+	r.ledger.drained(drain)
+	if n := r.queue.depth(); n > 0 && work.Err() == nil {
+		r.log.Warn("stopping with harmonics not yet published; they are read again at the next start", "harmonics", n)
+	}
+	cancel()
+	stopWork(nil)
+	working.Wait()
+	if err := context.Cause(work); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// recall takes up what an earlier run left: the leases, the polls' numbers
+// and the refills under way.
+func (r *Relay) recall(ctx context.Context) error {
+	leases, err := r.state.Channels(ctx)
+	if err != nil {
+		return fmt.Errorf("read the active channels: %w", err)
+	}
+	last, err := r.state.LastPoll(ctx)
+	if err != nil {
+		return fmt.Errorf("read the last poll: %w", err)
+	}
+	r.mu.Lock()
+	for _, l := range leases {
+		r.active[l.Channel] = l.Expires
+	}
+	// What an earlier run kept after its last poll is under a number above it.
+	r.complete, r.epoch = last.Epoch, last.Epoch+1
+	r.mu.Unlock()
+	return r.resumeRefills(ctx)
+}
+
+// checkpointInterval is how often the checkpoint is saved while it moves.
+const checkpointInterval = 200 * time.Millisecond
+
+// checkpoint saves how far everything is settled, until ctx ends; then once
+// more.
+func (r *Relay) checkpoint(ctx context.Context) error {
+	var saved string
+	save := func(ctx context.Context) error {
+		position, seq := r.ledger.settled()
+		if position == saved {
+			return nil
+		}
+		err := r.state.SaveCheckpoint(ctx, redisstate.Checkpoint{
+			Source: r.cfg.Source, Position: position, LastSeq: uint64(seq),
+			Generation: uint64(r.generation), MappingHash: r.mapper.Hash(), SavedAt: time.Now(),
+		})
+		if err != nil {
+			return fmt.Errorf("save the checkpoint: %w", err)
+		}
+		saved = position
+		r.metrics.saved.SetToCurrentTime()
+		return nil
+	}
+	ticker := time.NewTicker(checkpointInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if err := save(last); err != nil {
+				r.log.Warn("the last checkpoint could not be saved; a little is published again at the next start", "error", err)
+			}
+			return nil
+		case <-ticker.C:
+			if err := r.persist(ctx, save); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+}

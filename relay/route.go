@@ -1,0 +1,191 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// ceilingStep is how far ahead positions are reserved in Redis: ten seconds
+// of commits, so that most changes need not ask.
+const ceilingStep = harmonic.Seq(10 * time.Second / time.Microsecond)
+
+// Change maps one change and sends its harmonics on their way. It implements
+// binlog.Handler; as the only caller of the mapper and the only one that
+// issues positions, it decides their order.
+func (r *Relay) Change(ctx context.Context, c *binlog.Change) error {
+	r.heard.Store(time.Now().UnixNano())
+	r.metrics.changes.Inc()
+	unroutable, err := r.mapper.Map(c, func(h *mapping.Harmonic) error { return r.route(ctx, c, h) })
+	if err != nil {
+		return fmt.Errorf("map a change of %s: %w", c.Table().Name, err)
+	}
+	if unroutable > 0 {
+		r.metrics.unroutable.WithLabelValues(c.Table().Name.Table).Add(float64(unroutable))
+		if _, again := r.unroutableOnce.LoadOrStore(c.Table().Name, true); !again {
+			r.log.Error("a value cannot stand in a channel's name, so nobody gets that row by it; allowed are letters, digits and _-=@,; "+
+				"(this is said once per table)", "table", c.Table().Name.String())
+		}
+	}
+	return nil
+}
+
+// issue gives out the next position.
+func (r *Relay) issue(ctx context.Context, committed uint64) (harmonic.ID, error) {
+	r.seq = max(harmonic.Seq(committed), r.seq+1)
+	if r.seq > r.ceiling {
+		to := r.seq + ceilingStep
+		err := r.persist(ctx, func(ctx context.Context) error { return r.state.ReserveSeq(ctx, uint64(to)) })
+		if err != nil {
+			return harmonic.ID{}, err
+		}
+		r.ceiling = to
+	}
+	return harmonic.NewID(r.seq, r.generation), nil
+}
+
+// route sends one harmonic to the channels that are active and keeps its key
+// for those that are not.
+func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic) error {
+	id, err := r.issue(ctx, c.Time)
+	if err != nil {
+		return err
+	}
+	r.metrics.harmonics.WithLabelValues(h.Plan.Table(), h.Operation.String()).Inc()
+	key, err := h.Plan.AppendKey(r.key[:0], h.Row)
+	if err != nil {
+		return err
+	}
+	r.key = key
+	m := &message{
+		Event: pusher.Event{Name: h.Plan.Event(h.Operation)},
+		id:    id, table: h.Plan.Table(), key: string(key), owner: r.ledger.current(),
+	}
+	if err := r.window.reserve(ctx, len(h.Channels)); err != nil {
+		return err
+	}
+	// Room is waited for without the lock, so who is active is asked before,
+	// to encode nothing for nobody, and again when it is decided.
+	for !r.dispatch(h, m) {
+		if r.payload, err = h.AppendPayload(r.payload[:0], id, time.UnixMicro(int64(c.Time))); err != nil {
+			return err
+		}
+		m.Data = bytes.Clone(r.payload)
+		if err := r.queue.reserve(ctx, len(m.Data)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dispatch sends a harmonic to those of its channels that are active and keeps
+// its key for the others. It does nothing and returns false if somebody is
+// active and there is no data yet.
+func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.Channels = nil
+	for _, ch := range h.Channels {
+		if r.isActive(ch) {
+			m.Channels = append(m.Channels, ch.Name)
+		}
+	}
+	if len(m.Channels) > 0 && m.Data == nil {
+		return false
+	}
+	r.last, r.inside = r.seq, true
+	p := r.ledger.current()
+	for _, name := range m.Channels {
+		for _, job := range r.refills[name] {
+			job.overtake(m.table, m.key)
+		}
+	}
+	for _, ch := range h.Channels {
+		if slices.Contains(m.Channels, ch.Name) {
+			r.window.release(1)
+			continue
+		}
+		p.add()
+		r.window.add(windowEntry{
+			WindowEntry: redisstate.WindowEntry{Channel: ch.Name, Table: m.table, Key: m.key},
+			epoch:       r.epoch, page: p,
+		})
+	}
+	switch {
+	case len(m.Channels) > 0:
+		p.add()
+		r.queue.push(m)
+	case m.Data != nil:
+		r.queue.release(len(m.Data))
+	}
+	return true
+}
+
+// isActive says whether a channel is published to: a shared one always, a
+// user's own while it is known to be active, and while nothing is known or
+// the window is full, anyway. r.mu is held.
+func (r *Relay) isActive(ch mapping.Channel) bool {
+	if !ch.User || r.unknown {
+		return true
+	}
+	_, ok := r.active[ch.Name]
+	return ok || r.window.size() >= r.cfg.Window
+}
+
+// Commit ends the transaction at hand. It implements binlog.Handler.
+func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
+	r.heard.Store(time.Now().UnixNano())
+	r.metrics.transactions.Inc()
+	if err := r.ledger.commit(ctx, pt, r.seq); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inside = false
+	r.commits++
+	return r.read(pt)
+}
+
+// Idle notes how far the log was read. It implements binlog.Handler.
+func (r *Relay) Idle(pt binlog.Point) {
+	r.heard.Store(time.Now().UnixNano())
+	r.ledger.idle(pt)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.read(pt) // names no transaction, so it cannot fail
+}
+
+// read moves the tail to pt and tells who waits for it. r.mu is held.
+func (r *Relay) read(pt binlog.Point) error {
+	if err := r.tail.Advance(pt); err != nil {
+		return err
+	}
+	close(r.moved)
+	r.moved = make(chan struct{})
+	return nil
+}
+
+// await waits until done says so of the tail. It is asked with r.mu held.
+func (r *Relay) await(ctx context.Context, done func() bool) error {
+	for {
+		r.mu.Lock()
+		ok, moved := done(), r.moved
+		r.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-moved:
+		}
+	}
+}

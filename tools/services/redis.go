@@ -1,0 +1,101 @@
+package services
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// RedisOptions are how a Redis server starts.
+type RedisOptions struct {
+	// Persist keeps the data over [Server.Restart] and [Server.Kill], in an
+	// append-only file that is synced at every write. Otherwise a Redis starts
+	// empty each time.
+	Persist bool
+	// Password, if any, of the default user.
+	Password string
+	// Args are further settings, "--maxmemory", "10mb"; they win.
+	Args []string
+	// PreferPath uses the machine's own redis-server, if it has one.
+	PreferPath bool
+}
+
+// RedisDatabases is how many numbered databases a started Redis has.
+const RedisDatabases = 4096
+
+// RedisServer is a Redis server of one's own.
+type RedisServer struct {
+	*Server
+}
+
+// StartRedis starts a Redis server. ctx bounds the start only.
+func StartRedis(ctx context.Context, opts RedisOptions) (*RedisServer, error) {
+	prog, err := locateServer(Redis, opts.PreferPath)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer(ctx, Redis)
+	if err != nil {
+		return nil, err
+	}
+	s.argv = slices.Concat(prog.argv, []string{
+		"--bind", "127.0.0.1",
+		"--port", strconv.Itoa(s.Port()),
+		"--dir", s.Dir(),
+		"--databases", strconv.Itoa(RedisDatabases),
+		"--save", "",
+		"--daemonize", "no",
+	})
+	if opts.Persist {
+		s.argv = append(s.argv, "--appendonly", "yes", "--appendfsync", "always")
+	}
+	if opts.Password != "" {
+		s.argv = append(s.argv, "--requirepass", opts.Password)
+	}
+	s.argv = append(s.argv, opts.Args...)
+	s.probe = func(ctx context.Context) error { return pingRedis(ctx, s.Addr, opts.Password) }
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return &RedisServer{s}, nil
+}
+
+// pingRedis asks for a PONG. The protocol's inline form needs no client
+// library.
+func pingRedis(ctx context.Context, addr, password string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	answers := bufio.NewReader(conn)
+	ask := func(command, want string) error {
+		if _, err := io.WriteString(conn, command+"\r\n"); err != nil {
+			return err
+		}
+		answer, err := answers.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if got := strings.TrimSpace(answer); got != want {
+			return fmt.Errorf("redis answered %q", got) // -LOADING, for one
+		}
+		return nil
+	}
+	if password != "" {
+		if err := ask("AUTH "+strconv.Quote(password), "+OK"); err != nil {
+			return err
+		}
+	}
+	return ask("PING", "+PONG")
+}
