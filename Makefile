@@ -17,7 +17,7 @@ VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel
 DEMO := examples/demo
 NODE_MODULES := $(DEMO)/node_modules/.package-lock.json
 PAGE := $(DEMO)/dist/index.html
-PAGE_SOURCES := $(wildcard $(DEMO)/*.html $(DEMO)/*.ts $(DEMO)/*.json $(DEMO)/public/* $(DEMO)/src/*)
+PAGE_SOURCES := $(wildcard $(DEMO)/*.html $(DEMO)/*.ts $(DEMO)/*.json $(DEMO)/public/* $(DEMO)/src/* $(DEMO)/src/*/*)
 
 # How long test-full gives each fuzz target.
 FUZZTIME := 30s
@@ -170,7 +170,8 @@ bench: setup ## measure: one line per figure, only some with ONLY=name,name
 
 .PHONY: demo
 demo: preflight-all modules $(PAGE) demo-servers ## the main job live, on a page whose address it prints
-	@go run ./$(DEMO)
+	@go build -o bin/demo ./$(DEMO)
+	@exec bin/demo # not `go run`, which keeps a SIGTERM to itself
 
 # The demo takes the machine's own MySQL or MariaDB and Redis where there are
 # some; what it lacks is installed into the user's cache.

@@ -131,7 +131,7 @@ func (t *Table) Encoder(i int, cast Cast, loc *time.Location) (Encoder, error) {
 	case Binary:
 		e.raw, e.text = c.binaryAppenders(cast)
 	case Enum, Set:
-		e.raw, e.text, err = c.memberAppenders()
+		e.raw, e.text = c.memberAppenders()
 	case JSON:
 		e.raw, e.text = c.jsonAppenders(cast)
 	}

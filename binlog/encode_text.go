@@ -106,7 +106,7 @@ func (c *Column) binaryAppenders(cast Cast) (raw, text appender) {
 }
 
 // memberAppenders writes ENUM by its index and SET by its mask.
-func (c *Column) memberAppenders() (raw, text appender, err error) {
+func (c *Column) memberAppenders() (raw, text appender) {
 	if c.Kind == Enum {
 		return func(dst, v []byte) ([]byte, error) {
 			n := int(unsignedLE(v))
@@ -117,7 +117,7 @@ func (c *Column) memberAppenders() (raw, text appender, err error) {
 				return dst, fmt.Errorf("member %d of %d", n, len(c.Members))
 			}
 			return harmonic.AppendString(dst, c.Members[n-1]), nil
-		}, appendText, nil
+		}, appendText
 	}
 	return func(dst, v []byte) ([]byte, error) {
 		mask := unsignedLE(v)
@@ -134,5 +134,5 @@ func (c *Column) memberAppenders() (raw, text appender, err error) {
 			}
 		}
 		return harmonic.AppendString(dst, list), nil
-	}, appendText, nil
+	}, appendText
 }

@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
@@ -12,23 +13,13 @@ var ErrPositionLost = errors.New("the server no longer has the binary log from t
 
 // serverError is the error packet that err carries, if it does.
 func serverError(err error) (*mysql.MyError, bool) {
-	var e *mysql.MyError
-	ok := errors.As(err, &e)
-	return e, ok
+	return errors.AsType[*mysql.MyError](err)
 }
 
 // isError says whether the server answered with one of these error codes.
 func isError(err error, codes ...uint16) bool {
 	e, ok := serverError(err)
-	if !ok {
-		return false
-	}
-	for _, code := range codes {
-		if e.Code == code {
-			return true
-		}
-	}
-	return false
+	return ok && slices.Contains(codes, e.Code)
 }
 
 // Error codes that go-mysql does not name.
@@ -54,8 +45,7 @@ const (
 // the network's, or one of a server that stops, starts or is busy.
 // Anything else would be there again at the next try.
 func Passing(err error) bool {
-	var own *fatalError
-	if errors.As(err, &own) {
+	if _, own := errors.AsType[*fatalError](err); own {
 		return false
 	}
 	if _, ok := serverError(err); !ok {

@@ -178,10 +178,10 @@ func describe(code byte, meta uint16) wireColumn {
 // CHAR hides two bits of its length.
 func (c *wireColumn) describeString(meta uint16) {
 	real, n := byte(meta>>8), int(meta&0xff)
-	switch {
-	case real == mysql.MYSQL_TYPE_ENUM:
+	switch real {
+	case mysql.MYSQL_TYPE_ENUM:
 		c.code, c.kind, c.fixed = real, Enum, n
-	case real == mysql.MYSQL_TYPE_SET:
+	case mysql.MYSQL_TYPE_SET:
 		c.code, c.kind, c.fixed = real, Set, n
 	default:
 		c.length = n
@@ -216,7 +216,7 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 		t.Key = dict.Key
 	}
 	unsigned, collations, enumCollations := e.UnsignedMap(), e.CollationMap(), e.EnumSetCollationMap()
-	enums, sets2 := e.EnumStrValueMap(), e.SetStrValueMap()
+	enums, setMembers := e.EnumStrValueMap(), e.SetStrValueMap()
 	for i := range t.Columns {
 		w := describe(e.ColumnType[i], e.ColumnMeta[i])
 		var c Column
@@ -237,7 +237,10 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 			c.Charset = sets[id]
 			c.Members = enums[i]
 			if w.kind == Set {
-				c.Members = sets2[i]
+				c.Members = setMembers[i]
+			}
+			if err := c.translateMembers(); err != nil {
+				return nil, fmt.Errorf("column %s.%s: %w", name, c.Name, err)
 			}
 			if w.kind == Text && c.Charset == "" {
 				return nil, fmt.Errorf("column %s.%s has a collation (id %d) that the server does not list", name, c.Name, id)
@@ -280,6 +283,26 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 		}
 	}
 	return t, nil
+}
+
+// translateMembers turns an ENUM's or SET's values, which the log has in the
+// column's character set, into UTF-8.
+func (c *Column) translateMembers() error {
+	if len(c.Members) == 0 {
+		return nil
+	}
+	decode, err := c.toUTF8()
+	if err != nil || decode == nil {
+		return err
+	}
+	for i, m := range c.Members {
+		utf8, err := decode([]byte(m))
+		if err != nil {
+			return err
+		}
+		c.Members[i] = string(utf8)
+	}
+	return nil
 }
 
 func columnsOf(t *Table) int {

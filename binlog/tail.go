@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -521,9 +522,9 @@ func (t *tail) unpack(ctx context.Context, outer event) error {
 	header := make([]byte, replication.EventHeaderSize)
 	var buf []byte
 	for {
-		n, err := io.ReadFull(t.zstd, header)
-		if n == 0 && err != nil {
-			return nil // the end
+		_, err := io.ReadFull(t.zstd, header)
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
 		if err != nil {
 			return fatal("decompress a transaction: %w", err)

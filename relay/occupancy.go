@@ -65,7 +65,7 @@ func (r *Relay) watch(ctx context.Context) error {
 		case events := <-r.notices:
 			err = r.noticed(ctx, events)
 		}
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return nil
 		}
 		if err != nil {

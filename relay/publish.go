@@ -27,6 +27,9 @@ func backoff(n int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
+// ended says whether a goroutine was told to stop, which is no error.
+func ended(ctx context.Context) bool { return ctx.Err() != nil }
+
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -42,12 +45,11 @@ func pause(ctx context.Context, d time.Duration) error {
 func (r *Relay) publish(ctx context.Context) error {
 	for {
 		batch, err := r.queue.next(ctx)
-		if err != nil {
-			return nil
+		if err == nil {
+			err = r.send(ctx, batch)
 		}
-		err = r.send(ctx, batch)
-		if ctx.Err() != nil {
-			return nil // unsettled: read again after the restart
+		if ended(ctx) {
+			return nil // what is unsettled is read again after the restart
 		}
 		if err != nil {
 			return err

@@ -103,7 +103,7 @@ func (r *Relay) refillAll(ctx context.Context) error {
 			continue
 		}
 		err := r.refillChannel(ctx, job)
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return nil // its keys are in Redis still
 		}
 		if err != nil {

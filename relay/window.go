@@ -128,7 +128,7 @@ func (r *Relay) keepWindow(ctx context.Context) error {
 				batch[i] = entries[i].WindowEntry
 			}
 			err := r.persist(ctx, func(ctx context.Context) error { return r.state.AddToWindow(ctx, entries[0].epoch, batch) })
-			if ctx.Err() != nil {
+			if ended(ctx) {
 				return nil
 			}
 			if err != nil {

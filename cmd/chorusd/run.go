@@ -43,11 +43,11 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 
 	// The addresses are taken before anything is changed, so that a second
 	// chorusd started by mistake ends here.
-	admin, err := listen(cfg.Admin.Listen, "admin.listen")
+	admin, err := listen(ctx, cfg.Admin.Listen, "admin.listen")
 	if err != nil {
 		return err
 	}
-	webhooks, err := listen(cfg.Webhooks.Listen, "webhooks.listen")
+	webhooks, err := listen(ctx, cfg.Webhooks.Listen, "webhooks.listen")
 	if err != nil {
 		closeListener(admin)
 		return err
@@ -232,11 +232,11 @@ func begin(ctx context.Context, cfg Config, x *examined, start relay.Config, iss
 }
 
 // listen takes an address; none if it is empty.
-func listen(addr, key string) (net.Listener, error) {
+func listen(ctx context.Context, addr, key string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; end what uses it, or choose another address", key, err)
 	}

@@ -18,12 +18,17 @@ type page struct {
 	failed   chan error // gets the reason when serving ends by itself
 }
 
+// checkPage reports that the page in folder is not built, and how to build it.
+func checkPage(folder string) error {
+	if _, err := os.Stat(filepath.Join(folder, "index.html")); err != nil {
+		return fmt.Errorf("the page is not built, run `npm ci` and `npm run build` in examples/demo: %w", err)
+	}
+	return nil
+}
+
 // startPage serves the built page in folder, and the app behind it, on a free
 // loopback port.
 func startPage(folder string, a *app) (*page, error) {
-	if _, err := os.Stat(filepath.Join(folder, "index.html")); err != nil {
-		return nil, fmt.Errorf("the page is not built, run `npm ci` and `npm run build` in examples/demo: %w", err)
-	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("serve the page: %w", err)

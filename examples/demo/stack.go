@@ -43,6 +43,9 @@ func startStack(ctx context.Context, opts options, say *teller) (_ *stack, err e
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
+	if err := checkPage(opts.page); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "chorusd-demo-")
 	if err != nil {
 		return nil, fmt.Errorf("create a temporary folder: %w", err)

@@ -165,3 +165,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// stopAtEnd stops s when the test ends.
+func stopAtEnd(t *testing.T, s *Server) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}

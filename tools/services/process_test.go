@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-
 	"net"
 	"os"
 	"strconv"
-
 	"testing"
 )
 
@@ -31,7 +29,7 @@ func TestServersDieWithTheirParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer neighbour.Stop()
+	stopAtEnd(t, neighbour.Server)
 	for _, dir := range left.Folders {
 		if !isDir(dir) {
 			t.Errorf("%s was swept while its owner lives", dir)
@@ -60,7 +58,7 @@ func TestServersDieWithTheirParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer next.Stop()
+	stopAtEnd(t, next.Server)
 	for _, dir := range left.Folders {
 		if isDir(dir) {
 			t.Errorf("%s of a dead owner was not swept", dir)

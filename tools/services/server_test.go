@@ -75,7 +75,7 @@ func TestLife(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			defer s.Stop()
+			stopAtEnd(t, s.Server)
 			addr := s.Addr
 			must := func(err error) {
 				t.Helper()
@@ -148,7 +148,7 @@ func TestRedisWithoutPersistForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Stop()
+	stopAtEnd(t, s.Server)
 	client := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer client.Close()
 	if err := client.Set(t.Context(), "key", "value", 0).Err(); err != nil {

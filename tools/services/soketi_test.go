@@ -27,11 +27,7 @@ func startSoketi(t *testing.T, opts SoketiOptions) *SoketiServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stopAtEnd(t, s.Server)
 	return s
 }
 

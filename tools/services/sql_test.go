@@ -33,11 +33,7 @@ func startSQL(t *testing.T, k Kind, opts SQLOptions) *SQLServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stopAtEnd(t, s.Server)
 	return s
 }
 

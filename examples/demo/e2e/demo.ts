@@ -31,7 +31,7 @@ export async function startDemo(): Promise<Demo> {
     process.once('exit', killOnExit);
     const url = await Promise.race([
       output.find(/http:\/\/127\.0\.0\.1:\d+\//),
-      exited.then(() => Promise.reject(new Error(output.text()))),
+      exited.then(() => Promise.reject(new Error(reason(output.text())))),
     ]);
     return {
       url,
@@ -49,6 +49,11 @@ export async function startDemo(): Promise<Demo> {
     remove();
     throw error;
   }
+}
+
+/** Why the demo ended, out of all that it said. */
+function reason(text: string): string {
+  return text.slice(Math.max(0, text.indexOf('The demo ends:')));
 }
 
 function build(program: string): void {

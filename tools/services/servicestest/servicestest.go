@@ -79,6 +79,7 @@ func StartSoketi(t testing.TB, opts services.SoketiOptions) *services.SoketiServ
 // stopAtEnd stops s when the test ends. If the test failed, it shows what the
 // server said last.
 func stopAtEnd(t testing.TB, s *services.Server) {
+	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the end of the log of %v:\n%s", s.Kind, s.LogTail())
