@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
+	"github.com/chorusd/chorusd/harmonic"
+)
+
+// client is a browser's end: it subscribes to channels over the Pusher
+// protocol, records every event, and when the connection breaks it connects
+// and subscribes again, as pusher-js does.
+type client struct {
+	stack    *stack
+	channels []string
+
+	mu       sync.Mutex
+	events   []received
+	joined   map[string]bool // channels of the connection at hand
+	problems []error
+}
+
+// received is one event as a client gets it.
+type received struct {
+	channel, name string
+	payload       string
+	harmonic      harmonic.Harmonic // where the event is one
+}
+
+// frame is a message of the Pusher protocol.
+type frame struct {
+	Event   string          `json:"event"`
+	Channel string          `json:"channel,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+// reconnectPause is that of pusher-js.
+const reconnectPause = time.Second
+
+// subscribe connects a client and returns when it has joined the channels,
+// which are named without "private-".
+func (s *stack) subscribe(t *testing.T, channels ...string) *client {
+	t.Helper()
+	c := &client{stack: s}
+	for _, name := range channels {
+		c.channels = append(c.channels, "private-"+name)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		c.stay(ctx)
+	}()
+	t.Cleanup(func() {
+		leave()
+		<-left
+		for _, err := range c.problems {
+			t.Errorf("client of %v: %v", channels, err)
+		}
+	})
+	c.awaitJoined(t)
+	return c
+}
+
+// visit has a client subscribe for as long as f runs.
+func (s *stack) visit(t *testing.T, channel string, f func(*client)) {
+	t.Helper()
+	t.Run("visit", func(t *testing.T) { f(s.subscribe(t, channel)) })
+}
+
+func (c *client) awaitJoined(t *testing.T) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("a client has joined %v", c.channels), c.hasJoined)
+}
+
+// hasJoined says whether the client is on all its channels.
+func (c *client) hasJoined() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.joined) == len(c.channels)
+}
+
+// stay keeps the client connected until ctx ends.
+func (c *client) stay(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := c.connect(ctx)
+		c.mu.Lock()
+		c.joined = nil
+		c.mu.Unlock()
+		_ = err // the connection broke, which is what tests do
+		select {
+		case <-ctx.Done():
+		case <-time.After(reconnectPause):
+		}
+	}
+}
+
+// connect makes one connection and takes its events until it breaks.
+func (c *client) connect(ctx context.Context) error {
+	dialing, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	url := fmt.Sprintf("ws://%s/app/%s?protocol=7&client=chorusd-test&version=1", c.stack.soketi.Addr, c.stack.key)
+	conn, _, err := websocket.Dial(dialing, url, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(1 << 20)
+	for {
+		var f frame
+		if err := wsjson.Read(ctx, conn, &f); err != nil {
+			return err
+		}
+		if err := c.take(ctx, conn, f); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *client) take(ctx context.Context, conn *websocket.Conn, f frame) error {
+	switch f.Event {
+	case "pusher:connection_established":
+		var established struct {
+			SocketID string `json:"socket_id"`
+		}
+		if err := json.Unmarshal([]byte(text(f.Data)), &established); err != nil {
+			return err
+		}
+		for _, name := range c.channels {
+			if err := wsjson.Write(ctx, conn, c.subscription(name, established.SocketID)); err != nil {
+				return err
+			}
+		}
+	case "pusher:ping":
+		return wsjson.Write(ctx, conn, frame{Event: "pusher:pong"})
+	case "pusher_internal:subscription_succeeded":
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.joined == nil {
+			c.joined = map[string]bool{}
+		}
+		c.joined[f.Channel] = true
+	case "pusher:error", "pusher:subscription_error":
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.problems = append(c.problems, fmt.Errorf("%s: %s", f.Event, f.Data))
+	default:
+		c.record(f)
+	}
+	return nil
+}
+
+// subscription joins a private channel with the signature that Laravel's
+// /broadcasting/auth would give.
+func (c *client) subscription(channel, socketID string) any {
+	mac := hmac.New(sha256.New, []byte(c.stack.secret))
+	mac.Write([]byte(socketID + ":" + channel))
+	return map[string]any{
+		"event": "pusher:subscribe",
+		"data":  map[string]string{"channel": channel, "auth": c.stack.key + ":" + hex.EncodeToString(mac.Sum(nil))},
+	}
+}
+
+// text undoes the JSON string that Pusher's data is wrapped in.
+func text(data json.RawMessage) string {
+	var s string
+	if json.Unmarshal(data, &s) != nil {
+		return string(data)
+	}
+	return s
+}
+
+func (c *client) record(f frame) {
+	e := received{channel: f.Channel, name: f.Event, payload: text(f.Data)}
+	var err error
+	if f.Event == harmonic.EventCreated {
+		e.harmonic, err = harmonic.Parse([]byte(e.payload))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.problems = append(c.problems, err)
+	}
+	if !slices.Contains(c.channels, f.Channel) {
+		c.problems = append(c.problems, fmt.Errorf("an event on %s, which was not subscribed", f.Channel))
+	}
+	c.events = append(c.events, e)
+}
+
+// got is what came so far on a channel, which is named without "private-".
+func (c *client) got(channel string) []received {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var events []received
+	for _, e := range c.events {
+		if e.channel == "private-"+channel {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// await waits until as many events have come on a channel and returns them.
+func (c *client) await(t *testing.T, channel string, n int) []received {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d events on %s", n, channel), func() bool { return len(c.got(channel)) >= n })
+	return c.got(channel)
+}
