@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -34,10 +35,30 @@ const (
 	queryTimeout = 30 * time.Second
 )
 
+// boundConn is a connection that is closed when a context ends: go-mysql's
+// statements take none, and one may wait for queryTimeout.
+type boundConn struct {
+	net.Conn
+	release func() bool
+}
+
+func (c *boundConn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+func dialBound(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &boundConn{Conn: conn, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+}
+
 // connect opens an SQL connection whose session gives values in the forms
-// that the text encoders read: UTF-8 text, TIMESTAMP in UTC.
+// that the text encoders read: UTF-8 text, TIMESTAMP in UTC. It ends with ctx.
 func (c Config) connect(ctx context.Context) (*client.Conn, error) {
-	conn, err := client.ConnectWithContext(ctx, c.Addr, c.User, c.Password(), "", dialTimeout,
+	conn, err := client.ConnectWithDialer(ctx, "", c.Addr, c.User, c.Password(), "", dialBound,
 		func(conn *client.Conn) error {
 			conn.ReadTimeout = queryTimeout
 			conn.WriteTimeout = queryTimeout

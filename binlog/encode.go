@@ -75,6 +75,14 @@ const (
 	CastHex       Cast = "hex"       // binary: hexadecimal digits
 )
 
+// aliases are Eloquent's other names for the casts, so that a model's $casts
+// can be copied.
+var aliases = map[Cast]Cast{
+	"bool": CastBoolean, "int": CastInteger, "double": CastFloat, "real": CastFloat,
+	"array": CastJSON, "object": CastJSON, "collection": CastJSON,
+	"immutable_datetime": CastDateTime,
+}
+
 // casts lists what each kind can become; the first is its own form.
 var casts = map[Kind][]Cast{
 	Integer:   {CastInteger, CastBoolean, CastString},
@@ -94,6 +102,22 @@ var casts = map[Kind][]Cast{
 	JSON:      {CastJSON, CastString},
 }
 
+// resolve finds the cast that a name means for this column.
+func (c *Column) resolve(cast, own Cast) Cast {
+	switch {
+	case cast == CastDefault:
+		return own
+	case c.Kind == Date && (cast == "date" || cast == "immutable_date"):
+		return CastDateTime
+	case c.Kind == Decimal && cast == Cast(fmt.Sprintf("decimal:%d", c.scale)):
+		return CastString
+	}
+	if known, ok := aliases[cast]; ok {
+		return known
+	}
+	return cast
+}
+
 // Encoder compiles how column i becomes JSON. loc is the zone of DATETIME and
 // DATE columns.
 func (t *Table) Encoder(i int, cast Cast, loc *time.Location) (Encoder, error) {
@@ -102,9 +126,7 @@ func (t *Table) Encoder(i int, cast Cast, loc *time.Location) (Encoder, error) {
 	if !ok {
 		return Encoder{}, fmt.Errorf("column %s.%s: type %q is not supported yet: leave it out of fields", t.Name, c.Name, c.SQLType)
 	}
-	if cast == CastDefault {
-		cast = possible[0]
-	}
+	cast = c.resolve(cast, possible[0])
 	if !slices.Contains(possible, cast) {
 		names := make([]string, len(possible))
 		for i, p := range possible {

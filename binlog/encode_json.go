@@ -18,7 +18,8 @@ func (c *Column) jsonAppenders(cast Cast) (raw, text appender) {
 		if len(v) == 0 {
 			return append(dst, "null"...), nil
 		}
-		return appendJSONB(dst, v[0], v[1:], 0)
+		values := len(v) // of a document, each takes a byte at least
+		return appendJSONB(dst, v[0], v[1:], 0, &values)
 	}
 	if cast != CastString {
 		return raw, appendCompact
@@ -75,9 +76,10 @@ var jsonbSize = [16]int{
 var errJSON = errors.New("malformed binary JSON")
 
 // appendJSONB writes a binary JSON value as text, as the server's own text
-// has it but for white space.
-func appendJSONB(dst []byte, kind byte, v []byte, depth int) ([]byte, error) {
-	if depth > jsonMaxDepth {
+// has it but for white space. values is how many more there can be: a
+// malformed document could refer to the same bytes without end.
+func appendJSONB(dst []byte, kind byte, v []byte, depth int, values *int) ([]byte, error) {
+	if *values--; depth > jsonMaxDepth || *values < 0 {
 		return dst, fmt.Errorf("%w: nested too deep", errJSON)
 	}
 	if len(v) < jsonbSize[kind&0x0f] {
@@ -85,7 +87,7 @@ func appendJSONB(dst []byte, kind byte, v []byte, depth int) ([]byte, error) {
 	}
 	switch kind {
 	case jsonbSmallObject, jsonbLargeObject, jsonbSmallArray, jsonbLargeArray:
-		return appendJSONBContainer(dst, kind, v, depth)
+		return appendJSONBContainer(dst, kind, v, depth, values)
 	case jsonbLiteral:
 		if v[0] > 2 {
 			return dst, errJSON
@@ -139,7 +141,7 @@ func jsonbBytes(v []byte) ([]byte, error) {
 	return v[size : size+int(n)], nil
 }
 
-func appendJSONBContainer(dst []byte, kind byte, v []byte, depth int) ([]byte, error) {
+func appendJSONBContainer(dst []byte, kind byte, v []byte, depth int, left *int) ([]byte, error) {
 	width := 2 // of counts and offsets
 	if kind == jsonbLargeObject || kind == jsonbLargeArray {
 		width = 4
@@ -185,7 +187,7 @@ func appendJSONBContainer(dst []byte, kind byte, v []byte, depth int) ([]byte, e
 			value = v[from:]
 		}
 		var err error
-		if dst, err = appendJSONB(dst, entry[0], value, depth+1); err != nil {
+		if dst, err = appendJSONB(dst, entry[0], value, depth+1, left); err != nil {
 			return dst, err
 		}
 	}
@@ -207,7 +209,7 @@ func jsonbInline(kind byte, width int) bool {
 func appendOpaque(dst []byte, kind byte, v []byte) ([]byte, error) {
 	switch kind {
 	case opaqueNewDecimal:
-		if len(v) < 3 || int(v[1]) > int(v[0]) {
+		if len(v) < 3 || len(v)-2 != decimalSize(int(v[0]), int(v[1])) {
 			return dst, errJSON
 		}
 		return appendDecimal(dst, v[2:], int(v[0]), int(v[1])), nil

@@ -119,8 +119,23 @@ func clockOf(t time.Time) clock {
 	return clock{year, int(month), day, hour, minute, second, t.Nanosecond() / 1000}
 }
 
+// in is the instant of a local time. One that a change of the clocks skips
+// or repeats is read with the offset before the change, as PHP does it;
+// time.Date does not say which it takes.
 func (k clock) in(loc *time.Location) time.Time {
-	return time.Date(k.year, time.Month(k.month), k.day, k.hour, k.minute, k.second, k.micro*1000, loc)
+	t := time.Date(k.year, time.Month(k.month), k.day, k.hour, k.minute, k.second, k.micro*1000, time.UTC)
+	if loc == time.UTC {
+		return t
+	}
+	offset := func(at time.Time) time.Duration {
+		_, seconds := at.In(loc).Zone()
+		return time.Duration(seconds) * time.Second
+	}
+	before, after := offset(t.Add(-24*time.Hour)), offset(t.Add(24*time.Hour))
+	if late := t.Add(-after); before != after && offset(t.Add(-before)) != before && offset(late) == after {
+		return late.In(loc)
+	}
+	return t.Add(-before).In(loc)
 }
 
 // appendISO writes what Carbon's toJSON gives: UTC, six digits, Z.

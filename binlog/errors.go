@@ -42,7 +42,8 @@ const (
 )
 
 // Passing says whether an error is one that a healthy server stops giving:
-// the network's, or one of a server that stops, starts or is busy.
+// the network's, or one of a server that stops, starts or is busy, or whose
+// rows somebody else has locked.
 // Anything else would be there again at the next try.
 func Passing(err error) bool {
 	if _, own := errors.AsType[*fatalError](err); own {
@@ -51,7 +52,7 @@ func Passing(err error) bool {
 	if _, ok := serverError(err); !ok {
 		return true // not an answer of the server: the connection
 	}
-	return isError(err, erShutdown, erNormalShutdown, erConnectionKilled, erSlaveSameID,
+	return isError(err, mysql.ER_LOCK_WAIT_TIMEOUT, mysql.ER_LOCK_DEADLOCK, mysql.ER_TABLE_DEF_CHANGED, erShutdown, erNormalShutdown, erConnectionKilled, erSlaveSameID,
 		erQueryInterrupted, erServerGone, erTooManyConnections, erOutOfResources, erReadingNet,
 		erNetReadInterrupted, erErrorOnWrite, erNetWriteInterrupted, erAborted, erServerOffline)
 }

@@ -18,7 +18,8 @@ import (
 // Reader reads rows back exactly: as they are at a known point of the binary
 // log that is not before a given one. An event can be read from the log
 // before a SELECT sees its row, so a plain SELECT proves nothing. A Reader is
-// for one goroutine.
+// for one goroutine. Its connection ends with the context of the call that
+// opened it.
 type Reader struct {
 	cfg    Config
 	server Server
@@ -48,10 +49,11 @@ var keyKinds = map[Kind]bool{Integer: true, Text: true, Binary: true}
 // KeyProblem says why a column cannot be part of a key; "" if it can.
 func (t *Table) KeyProblem(k KeyColumn) string {
 	c := &t.Columns[k.Column]
+	cast := c.resolve(k.Cast, CastDefault)
 	switch {
 	case !keyKinds[c.Kind]:
 		return fmt.Sprintf("a key column of type %s is not supported yet", c.SQLType)
-	case k.Cast == CastBoolean || k.Cast == CastJSON || (c.Kind == Binary && k.Cast == CastString):
+	case cast == CastBoolean || cast == CastJSON || (c.Kind == Binary && cast == CastString):
 		return fmt.Sprintf("cast %q of a key column loses its value", k.Cast)
 	}
 	return ""

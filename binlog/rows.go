@@ -16,7 +16,8 @@ func tableID(body []byte) uint64 {
 	return unsignedLE(body[:6])
 }
 
-// tablesKept bounds the TABLE_MAP events that are remembered.
+// tablesKept bounds the TABLE_MAP events that are remembered from one
+// transaction to the next.
 const tablesKept = 4096
 
 // tableMap takes the event that names the table of the rows after it. The
@@ -35,9 +36,6 @@ func (t *tail) tableMap(ctx context.Context, e event) error {
 		if m.table, err = t.tableVersion(ctx, name, e); err != nil {
 			return err
 		}
-	}
-	if len(t.tables) >= tablesKept {
-		clear(t.tables)
 	}
 	t.tables[id] = m
 	return nil
@@ -147,6 +145,29 @@ func lengthEncodedSize(n int) int {
 	return 3
 }
 
+// lengthEncoded reads MySQL's length-encoded integer; size is 0 if there is none.
+func lengthEncoded(v []byte) (n uint64, size int) {
+	if len(v) == 0 {
+		return 0, 0
+	}
+	switch v[0] {
+	case 0xfb: // NULL
+		return 0, 0
+	case 0xfc:
+		size = 3
+	case 0xfd:
+		size = 4
+	case 0xfe:
+		size = 9
+	default:
+		return uint64(v[0]), 1
+	}
+	if len(v) < size {
+		return 0, 0
+	}
+	return unsignedLE(v[1:size]), size
+}
+
 // rows takes a rows event (Rows_event in libs/mysql/binlog/event/rows_event.h
 // of MySQL's source): version 2 has extra data before the column count, and
 // updates have two bitmaps and two images of each row.
@@ -174,7 +195,7 @@ func (t *tail) rows(ctx context.Context, kind ChangeKind, body []byte, version2 
 	if len(body) <= at {
 		return fatal("malformed rows event")
 	}
-	count, _, size := mysql.LengthEncodedInt(body[at:])
+	count, size := lengthEncoded(body[at:])
 	columns := m.table.Columns
 	if count != uint64(len(columns)) {
 		return fatal("a rows event of %s has %d columns, its table map %d", m.table.Name, count, len(columns))

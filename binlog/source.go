@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -131,12 +132,17 @@ func (s *Source) stream(ctx context.Context, t *tail) error {
 		return err
 	}
 	ended := make(chan error, 1) // what the handler's own failure was
-	cfg.SynchronousEventHandler = eventFunc(func(e *replication.BinlogEvent) error {
-		err := t.handle(ctx, e)
-		if err != nil {
-			ended <- err
-		}
-		return err
+	cfg.SynchronousEventHandler = eventFunc(func(e *replication.BinlogEvent) (err error) {
+		defer func() {
+			// The syncer would take a panic for a broken connection.
+			if p := recover(); p != nil {
+				err = fatal("panic: %v\n%s", p, debug.Stack())
+			}
+			if err != nil {
+				ended <- err
+			}
+		}()
+		return t.handle(ctx, e)
 	})
 	syncer := replication.NewBinlogSyncer(cfg)
 	defer syncer.Close()
@@ -215,6 +221,9 @@ func (s *Source) verify(ctx context.Context, pos Position) error {
 				ErrPositionLost, now.Identity, s.server.Identity)
 		}
 		return nil
+	}
+	if now.Current.gtids == nil {
+		return fatal("%w: the server has no GTIDs any more, by which its log was read so far: gtid_mode and the binary log must be on", ErrPositionLost)
 	}
 	if now.Flavor == MySQL && !now.Current.gtids.Contain(pos.gtids) {
 		return fatal("%w: the server lacks transactions that were read before: it has %s, read were %s",

@@ -118,6 +118,15 @@ const (
 // https://dev.mysql.com/doc/refman/8.4/en/precision-math-decimal-characteristics.html
 var digitBytes = [10]int{0, 1, 1, 2, 2, 3, 3, 4, 4, 4}
 
+// decimalSize is how many bytes a packed decimal takes; 0 if there is no such type.
+func decimalSize(precision, scale int) int {
+	whole := precision - scale
+	if whole < 0 {
+		return 0
+	}
+	return whole/9*4 + digitBytes[whole%9] + scale/9*4 + digitBytes[scale%9]
+}
+
 // describe works out how a column's bytes lie in a row image, from the type
 // and metadata of the TABLE_MAP event. The layout is that of
 // Field::pack in MySQL's sql/field.cc, as log_event_print_value
@@ -146,8 +155,7 @@ func describe(code byte, meta uint16) wireColumn {
 		fixed(Date, 3)
 	case mysql.MYSQL_TYPE_NEWDECIMAL:
 		c.precision, c.scale = int(meta>>8), int(meta&0xff)
-		whole := c.precision - c.scale
-		fixed(Decimal, whole/9*4+digitBytes[whole%9]+c.scale/9*4+digitBytes[c.scale%9])
+		fixed(Decimal, decimalSize(c.precision, c.scale))
 	case mysql.MYSQL_TYPE_TIME2:
 		c.fraction = int(meta)
 		fixed(Time, 3+(c.fraction+1)/2)
@@ -171,6 +179,12 @@ func describe(code byte, meta uint16) wireColumn {
 		c.describeString(meta)
 	}
 	return c
+}
+
+// known says whether it is known how the column's bytes lie in a row image.
+func (c *wireColumn) known() bool {
+	const mostFraction, mostPrefix = 6, 4
+	return (c.fixed > 0 || c.prefix > 0) && c.fraction <= mostFraction && c.prefix <= mostPrefix
 }
 
 // describeString tells CHAR, ENUM and SET apart: all three are logged as
@@ -222,6 +236,17 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 		var c Column
 		if full {
 			c.Name = string(e.ColumnName[i])
+		} else {
+			c = dict.Columns[i]
+		}
+		if e.ColumnType[i] == mariadbBlobCompressed || e.ColumnType[i] == mariadbVarcharCompressed {
+			return nil, fmt.Errorf("column %s.%s is COMPRESSED, which cannot be read from the log: ALTER TABLE %s MODIFY the column without COMPRESSED", name, c.Name, name.quoted())
+		}
+		if !w.known() {
+			return nil, fmt.Errorf("column %s.%s is of type %d (%#x), which is not known, so no column after it can be read; if it is of an old format, this mends it: ALTER TABLE %s FORCE",
+				name, c.Name, e.ColumnType[i], e.ColumnMeta[i], name.quoted())
+		}
+		if full {
 			c.Unsigned = unsigned[i]
 			if d := dictColumn(dict, c.Name); d != nil {
 				c.Nullable, c.SQLType = d.Nullable, d.SQLType
@@ -249,7 +274,6 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 				w.kind = Binary
 			}
 		} else {
-			c = dict.Columns[i]
 			if w.kind == Text && c.Kind == Binary {
 				w.kind = Binary
 			}
@@ -259,9 +283,6 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 			if c.Kind != w.kind || (w.kind == Integer && c.fixed != w.fixed) {
 				return nil, mismatch(name, fmt.Sprintf("column %s is %s in the table now, but %s in the log", c.Name, c.Kind, w.kind))
 			}
-		}
-		if e.ColumnType[i] == mariadbBlobCompressed || e.ColumnType[i] == mariadbVarcharCompressed {
-			return nil, fmt.Errorf("column %s.%s is COMPRESSED, which cannot be read from the log: ALTER TABLE %s MODIFY the column without COMPRESSED", name, c.Name, name.quoted())
 		}
 		c.Kind, c.fixed, c.prefix = w.kind, w.fixed, w.prefix
 		c.precision, c.scale, c.fraction = w.precision, w.scale, w.fraction

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
-	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
@@ -211,6 +210,9 @@ func (t *tail) event(ctx context.Context, e event) error {
 func (t *tail) begin(tx transaction) error {
 	if t.tx.open {
 		return fatal("a transaction starts inside of one")
+	}
+	if len(t.tables) > tablesKept { // not later: rows refer to several at once
+		clear(t.tables)
 	}
 	tx.open, tx.file = true, t.file
 	if t.tx.skip > 0 {
@@ -475,8 +477,8 @@ func (t *tail) payload(ctx context.Context, e event) error {
 	)
 	body := e.body
 	field := func() (uint64, error) {
-		n, _, size := mysql.LengthEncodedInt(body)
-		if size == 0 || size > len(body) {
+		n, size := lengthEncoded(body)
+		if size == 0 {
 			return 0, fatal("malformed compressed transaction")
 		}
 		body = body[size:]
@@ -498,7 +500,7 @@ func (t *tail) payload(ctx context.Context, e event) error {
 			return fatal("malformed compressed transaction")
 		}
 		if kind == fieldType {
-			if how, _, _ := mysql.LengthEncodedInt(body); how != zstdType {
+			if how, _ := lengthEncoded(body); how != zstdType {
 				return fatal("a transaction is compressed in a way that is not known (%d)", how)
 			}
 		}

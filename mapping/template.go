@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
@@ -170,6 +171,10 @@ type compiledPart struct {
 // maxChannel is the longest name that Pusher takes.
 const maxChannel = 164
 
+// encryptedPrefix marks channels whose data the publisher must encrypt, for
+// which chorusd has no key.
+var encryptedPrefix = []byte("private-encrypted-")
+
 // appendChannel writes the scope's channel for a row. ok is false if the row
 // has none: a column is NULL. bad is set if its values cannot stand in a
 // name: with a dot or a blank they could make up another channel's.
@@ -198,7 +203,7 @@ func (s *compiledScope) appendChannel(dst []byte, row *binlog.Row) (name []byte,
 			return dst, false, true, nil
 		}
 	}
-	if len(dst) > maxChannel {
+	if len(dst) > maxChannel || bytes.HasPrefix(dst, encryptedPrefix) {
 		return dst, false, true, nil
 	}
 	return dst, true, false, nil

@@ -38,14 +38,15 @@ func newLedger(from binlog.Position, seq harmonic.Seq) *ledger {
 	return &ledger{position: from.Clone(), seq: seq, room: make(chan struct{})}
 }
 
-// current is the page of the transaction that is being read.
-func (l *ledger) current() *page {
+// current is the page of the transaction that is being read, which was
+// committed at the given time, in microseconds since the Unix epoch.
+func (l *ledger) current(committed uint64) *page {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.pages); n > 0 && !l.pages[n-1].closed {
 		return l.pages[n-1]
 	}
-	p := &page{ledger: l}
+	p := &page{ledger: l, point: binlog.Point{Time: committed}}
 	l.pages = append(l.pages, p)
 	return p
 }
@@ -131,11 +132,11 @@ func (l *ledger) settled() (position string, seq harmonic.Seq) {
 }
 
 // oldest is when the oldest unsettled transaction was committed; ok is false
-// if there is none. An open one has no time yet.
+// if there is none.
 func (l *ledger) oldest() (at time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pages) == 0 || !l.pages[0].closed {
+	if len(l.pages) == 0 {
 		return time.Time{}, false
 	}
 	return l.pages[0].point.At(), true

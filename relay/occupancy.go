@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/chorusd/chorusd/pusher"
@@ -37,6 +38,8 @@ func (r *Relay) Notify(ctx context.Context, events []pusher.WebhookEvent) {
 // watch keeps the active channels until ctx ends, which returns nil.
 func (r *Relay) watch(ctx context.Context) error {
 	polls := make(chan poll)
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	begin := time.NewTimer(0)
 	defer begin.Stop()
 	failing := false
@@ -46,7 +49,7 @@ func (r *Relay) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-begin.C:
-			go r.ask(ctx, r.beginPoll(), polls)
+			asking.Go(func() { r.ask(ctx, r.beginPoll(), polls) })
 		case p := <-polls:
 			if p.err != nil {
 				if !failing && ctx.Err() == nil {

@@ -74,8 +74,14 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 			return r.setAside(ctx, batch[0], err)
 		}
 		for _, e := range cut {
-			if err := r.deliver(ctx, []pusher.Event{e}); err != nil {
-				return r.refused(ctx, batch[0], err)
+			err := r.deliver(ctx, []pusher.Event{e})
+			if isRefusal(err) {
+				piece := *batch[0]
+				piece.Event = e
+				err = r.setAside(ctx, &piece, err)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		return nil
@@ -95,13 +101,6 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 func isRefusal(err error) bool {
 	var e *pusher.Error
 	return errors.As(err, &e) && e.Class == pusher.Refused
-}
-
-func (r *Relay) refused(ctx context.Context, m *message, err error) error {
-	if !isRefusal(err) {
-		return err
-	}
-	return r.setAside(ctx, m, err)
 }
 
 // deliver makes one request until it is accepted or refused for good.

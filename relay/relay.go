@@ -192,21 +192,16 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// recall takes up what an earlier run left: the leases, the polls' numbers
-// and the refills under way.
+// recall takes up what an earlier run left: the polls' numbers and the
+// refills under way. Its leases are no part of it: one that Redis still has
+// may have ended already when the run kept records for its channel. So the
+// first poll finds every channel new, and the window has what it missed.
 func (r *Relay) recall(ctx context.Context) error {
-	leases, err := r.state.Channels(ctx)
-	if err != nil {
-		return fmt.Errorf("read the active channels: %w", err)
-	}
 	last, err := r.state.LastPoll(ctx)
 	if err != nil {
 		return fmt.Errorf("read the last poll: %w", err)
 	}
 	r.mu.Lock()
-	for _, l := range leases {
-		r.active[l.Channel] = l.Expires
-	}
 	// What an earlier run kept after its last poll is under a number above it.
 	r.complete, r.epoch = last.Epoch, last.Epoch+1
 	r.mu.Unlock()

@@ -65,16 +65,17 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 		return err
 	}
 	r.key = key
+	page := r.ledger.current(c.Time)
 	m := &message{
 		Event: pusher.Event{Name: h.Plan.Event(h.Operation)},
-		id:    id, table: h.Plan.Table(), key: string(key), owner: r.ledger.current(),
+		id:    id, table: h.Plan.Table(), key: string(key), owner: page,
 	}
 	if err := r.window.reserve(ctx, len(h.Channels)); err != nil {
 		return err
 	}
 	// Room is waited for without the lock, so who is active is asked before,
 	// to encode nothing for nobody, and again when it is decided.
-	for !r.dispatch(h, m) {
+	for !r.dispatch(h, m, page) {
 		if r.payload, err = h.AppendPayload(r.payload[:0], id, time.UnixMicro(int64(c.Time))); err != nil {
 			return err
 		}
@@ -89,7 +90,7 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 // dispatch sends a harmonic to those of its channels that are active and keeps
 // its key for the others. It does nothing and returns false if somebody is
 // active and there is no data yet.
-func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
+func (r *Relay) dispatch(h *mapping.Harmonic, m *message, p *page) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.Channels = nil
@@ -102,7 +103,6 @@ func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
 		return false
 	}
 	r.last, r.inside = r.seq, true
-	p := r.ledger.current()
 	for _, name := range m.Channels {
 		for _, job := range r.refills[name] {
 			job.overtake(m.table, m.key)

@@ -24,6 +24,7 @@ import (
 type client struct {
 	stack    *stack
 	channels []string
+	leave    func() // leaves for good, and may be called twice
 
 	mu       sync.Mutex
 	events   []received
@@ -56,27 +57,24 @@ func (s *stack) subscribe(t *testing.T, channels ...string) *client {
 	for _, name := range channels {
 		c.channels = append(c.channels, "private-"+name)
 	}
-	ctx, leave := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
 		c.stay(ctx)
 	}()
-	t.Cleanup(func() {
-		leave()
+	c.leave = func() {
+		cancel()
 		<-left
+	}
+	t.Cleanup(func() {
+		c.leave()
 		for _, err := range c.problems {
 			t.Errorf("client of %v: %v", channels, err)
 		}
 	})
 	c.awaitJoined(t)
 	return c
-}
-
-// visit has a client subscribe for as long as f runs.
-func (s *stack) visit(t *testing.T, channel string, f func(*client)) {
-	t.Helper()
-	t.Run("visit", func(t *testing.T) { f(s.subscribe(t, channel)) })
 }
 
 func (c *client) awaitJoined(t *testing.T) {
@@ -94,11 +92,10 @@ func (c *client) hasJoined() bool {
 // stay keeps the client connected until ctx ends.
 func (c *client) stay(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := c.connect(ctx)
+		_ = c.connect(ctx) // connections break: that is what tests do to them
 		c.mu.Lock()
 		c.joined = nil
 		c.mu.Unlock()
-		_ = err // the connection broke, which is what tests do
 		select {
 		case <-ctx.Done():
 		case <-time.After(reconnectPause):
