@@ -17,6 +17,10 @@ type Row struct {
 	text   bool
 }
 
+// TextRow makes a row of values in the server's text form, as a SELECT gives
+// them; nil is NULL.
+func TextRow(t *Table, values [][]byte) *Row { return &Row{Table: t, values: values, text: true} }
+
 // Null says whether a column is NULL.
 func (r *Row) Null(column int) bool { return r.values[column] == nil }
 

@@ -151,20 +151,25 @@ func appendISO(dst []byte, k clock, loc *time.Location) []byte {
 	return append(dst, 'Z', '"')
 }
 
+// appendTwo writes a number below 100 as two digits.
+func appendTwo(dst []byte, n int) []byte {
+	return append(dst, byte('0'+n/10%10), byte('0'+n%10))
+}
+
 func appendDay(dst []byte, k clock) []byte {
-	dst = append(appendPadded(dst, uint64(k.year), 4), '-')
-	dst = append(appendPadded(dst, uint64(k.month), 2), '-')
-	return appendPadded(dst, uint64(k.day), 2)
+	dst = append(appendTwo(appendTwo(dst, k.year/100), k.year%100), '-')
+	dst = append(appendTwo(dst, k.month), '-')
+	return appendTwo(dst, k.day)
 }
 
 func appendTimeOfDay(dst []byte, hour, minute, second, micro, fraction int) []byte {
-	width := 2
 	if hour > 99 { // TIME goes to 838
-		width = 3
+		dst = append(dst, byte('0'+hour/100))
+		hour %= 100
 	}
-	dst = append(appendPadded(dst, uint64(hour), width), ':')
-	dst = append(appendPadded(dst, uint64(minute), 2), ':')
-	dst = appendPadded(dst, uint64(second), 2)
+	dst = append(appendTwo(dst, hour), ':')
+	dst = append(appendTwo(dst, minute), ':')
+	dst = appendTwo(dst, second)
 	if fraction > 0 {
 		dst = append(dst, '.')
 		dst = appendPadded(dst, uint64(micro/tens[fraction]), fraction)

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
 // patience is how long a test waits for what must come; it decides nothing
 // but when to give up.
-const patience = 30 * time.Second
+const patience = 10 * time.Second
 
 // serverIDs gives every tail an id of its own: MariaDB ends the older of two.
 var serverIDs atomic.Uint32
@@ -190,4 +191,53 @@ func (r *typeRecorder) Change(_ context.Context, c *binlog.Change) error {
 	defer r.mu.Unlock()
 	r.columns = columns
 	return err
+}
+
+// lines keeps what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// await waits until something was logged.
+func (l *lines) await(t *testing.T, what string) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(patience)
+	for {
+		l.mu.Lock()
+		text := l.text.String()
+		l.mu.Unlock()
+		if strings.Contains(text, what) {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("%q was not logged in %s, but\n%s", what, patience, text)
+		}
+	}
+}
+
+// await waits until something is closed.
+func await(t *testing.T, done <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatalf("in %s it did not come to this: %s", patience, what)
+	}
+}
+
+// withoutGTIDs starts a MySQL server with --gtid-mode=OFF.
+func withoutGTIDs(t *testing.T) *services.SQLServer {
+	t.Helper()
+	return servicestest.StartSQL(t, services.MySQL, services.SQLOptions{Args: []string{"--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"}})
 }

@@ -120,13 +120,12 @@ func (r *Reader) Rows(ctx context.Context, table *Table, columns []int, key []Ke
 	if err != nil {
 		return Position{}, fmt.Errorf("read rows of %s: %w", table.Name, err)
 	}
-	row := Row{Table: table, text: true}
 	for _, fields := range list {
-		row.values = make([][]byte, len(table.Columns))
+		values := make([][]byte, len(table.Columns))
 		for i, column := range columns {
-			row.values[column] = fields[i]
+			values[column] = fields[i]
 		}
-		if err := each(&row); err != nil {
+		if err := each(TextRow(table, values)); err != nil {
 			return Position{}, &fatalError{err}
 		}
 	}
@@ -250,25 +249,17 @@ func selectByKey(t *Table, columns []int, key []KeyColumn, keys []string) (strin
 		}
 		b.WriteString(selectExpression(&t.Columns[column]))
 	}
-	b.WriteString(" FROM " + t.Name.quoted() + " WHERE (")
-	for i, k := range key {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(quote(t.Columns[k.Column].Name))
-	}
-	b.WriteString(") IN (")
+	b.WriteString(" FROM " + t.Name.quoted() + " WHERE ")
 	for i, text := range keys {
 		if i > 0 {
-			b.WriteString(", ")
+			b.WriteString(" OR ")
 		}
-		tuple, err := keyLiteral(t, key, text)
+		condition, err := keyCondition(t, key, text)
 		if err != nil {
 			return "", fmt.Errorf("key %s of %s: %w", text, t.Name, err)
 		}
-		b.WriteString(tuple)
+		b.WriteString(condition)
 	}
-	b.WriteString(")")
 	return b.String(), nil
 }
 
@@ -284,8 +275,9 @@ func selectExpression(c *Column) string {
 	return name
 }
 
-// keyLiteral turns a key's JSON array into SQL.
-func keyLiteral(t *Table, key []KeyColumn, text string) (string, error) {
+// keyCondition turns a key's JSON array into SQL. It compares column by
+// column, since MariaDB does not find unsigned integers above 2^63 by tuples.
+func keyCondition(t *Table, key []KeyColumn, text string) (string, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var values []any
@@ -298,12 +290,13 @@ func keyLiteral(t *Table, key []KeyColumn, text string) (string, error) {
 	parts := make([]string, len(values))
 	for i, v := range values {
 		s := fmt.Sprint(v)
-		switch c := &t.Columns[key[i].Column]; c.Kind {
+		c := &t.Columns[key[i].Column]
+		switch c.Kind {
 		case Integer:
 			if !wholeNumber(s) {
 				return "", fmt.Errorf("%q is no integer", s)
 			}
-			parts[i] = s
+			parts[i] = quote(c.Name) + " = " + s
 		case Binary:
 			data, err := base64.StdEncoding.DecodeString(s)
 			if key[i].Cast == CastHex {
@@ -312,12 +305,12 @@ func keyLiteral(t *Table, key []KeyColumn, text string) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			parts[i] = fmt.Sprintf("X'%x'", data)
+			parts[i] = fmt.Sprintf("%s = X'%x'", quote(c.Name), data)
 		default:
-			parts[i] = literal(s)
+			parts[i] = quote(c.Name) + " = " + literal(s)
 		}
 	}
-	return "(" + strings.Join(parts, ", ") + ")", nil
+	return "(" + strings.Join(parts, " AND ") + ")", nil
 }
 
 // wholeNumber says whether s is digits, perhaps with a minus before them.

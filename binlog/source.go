@@ -165,7 +165,8 @@ func (s *Source) stream(ctx context.Context, t *tail) error {
 	if isError(err, mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG) {
 		return fatal("%w: %w", ErrPositionLost, err)
 	}
-	return err
+	// Wrapped also because go-mysql's own errors print their stack in a log.
+	return fmt.Errorf("read from %s: %w", s.cfg.Addr, err)
 }
 
 type eventFunc func(*replication.BinlogEvent) error

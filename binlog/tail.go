@@ -251,13 +251,17 @@ func (t *tail) taggedGTID(e event) error {
 	return t.begin(timed(transaction{start: e.start, id: id, time: g.OriginalCommitTimestamp}, e))
 }
 
+// mariadbPreparedXA is the flag of a GTID event whose rows are of an XA
+// transaction that is only prepared: FL_PREPARED_XA in MariaDB's sql/log_event.h.
+const mariadbPreparedXA = 0x40
+
 func (t *tail) mariadbGTID(e event) error {
 	var g replication.MariadbGTIDEvent
 	if err := g.Decode(e.body); err != nil {
 		return fatal("parse a GTID: %w", err)
 	}
 	return t.begin(timed(transaction{
-		start: e.start, standalone: g.IsStandalone(),
+		start: e.start, standalone: g.IsStandalone(), xa: g.Flags&mariadbPreparedXA != 0,
 		id: transactionID{domain: g.GTID.DomainID, server: e.server, number: g.GTID.SequenceNumber},
 	}, e))
 }

@@ -73,6 +73,7 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 		plans: map[*binlog.Table][]*Plan{}, names: map[string]string{},
 	}
 	var all []Problem
+	var rules []*rule
 	if _, err := parseUserChannel(cfg.UserChannel); err != nil {
 		all = append(all, Problem{Option: "channels.user", Text: err.Error()})
 		cfg.UserChannel = "chorus.user.{id}" // so that it is said once
@@ -81,11 +82,15 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 		r, wrong := newRule(name, cfg.Tables[name], cfg.UserChannel, database)
 		all = append(all, wrong...)
 		m.rules[r.source] = append(m.rules[r.source], r)
+		rules = append(rules, r)
 		for _, s := range r.scopes {
 			if h := privatePrefix + head(s.parts); s.user && !slices.Contains(m.users, h) {
 				m.users = append(m.users, h)
 			}
 		}
+	}
+	for _, r := range rules {
+		all = append(all, r.trespasses(rules)...)
 	}
 	text, err := json.Marshal(struct {
 		Config
@@ -162,6 +167,21 @@ func newRule(name string, t Table, userChannel, database string) (*rule, []Probl
 	}
 	r.table = t
 	return r, wrong.list
+}
+
+// trespasses finds shared channels that could be a user's own by the rules of
+// another table; parseScope has looked at the table's own.
+func (r *rule) trespasses(rules []*rule) []Problem {
+	wrong := problems{table: r.name}
+	for _, s := range r.scopes {
+		for _, other := range rules {
+			owned := slices.ContainsFunc(other.scopes, func(o scope) bool { return o.user && mayMeet(s.parts, o.parts) })
+			if !s.user && other != r && owned {
+				wrong.add("visible_to", "%q can name a user's own channel of table %q: start it with other text", s.entry, other.name)
+			}
+		}
+	}
+	return wrong.list
 }
 
 // maxEvent is the longest event name that Pusher takes.

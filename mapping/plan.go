@@ -148,8 +148,8 @@ func (p *Plan) keyColumns(wrong *problems) []string {
 		return nil
 	}
 	if len(p.table.Key) == 0 {
-		wrong.add("key", "table %s has no primary key and no unique key without nullable columns, so a record cannot be told from others: "+
-			"ALTER TABLE %s ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY;", p.table.Name, p.table.Name)
+		wrong.add("key", "table %s has no primary key and no unique key without nullable columns, so a record cannot be told from others: ALTER TABLE %s ADD %s;",
+			p.table.Name, p.table.Name, keyToAdd(p.table))
 		return nil
 	}
 	for _, i := range p.table.Key {
@@ -160,6 +160,14 @@ func (p *Plan) keyColumns(wrong *problems) []string {
 		}
 	}
 	return key
+}
+
+// keyToAdd is the primary key that a table most likely wants.
+func keyToAdd(t *binlog.Table) string {
+	if t.Index("id") >= 0 {
+		return "PRIMARY KEY (id)"
+	}
+	return "COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY"
 }
 
 func sameColumns(t *binlog.Table, unique []int, names []string) bool {

@@ -53,6 +53,8 @@ type Status struct {
 	ChannelsKnown bool `json:"channels_known"`
 	// Publishing says that the last publish request did not fail.
 	Publishing bool `json:"publishing"`
+	// Saving says that the last write to Redis did not fail.
+	Saving bool `json:"saving"`
 	// Lag is the age of the oldest transaction that is not settled, or of
 	// the last word of the database server; 0 when caught up.
 	Lag            time.Duration `json:"-"`
@@ -63,7 +65,7 @@ type Status struct {
 }
 
 // Ready says whether harmonics reach those who are there.
-func (s Status) Ready() bool { return s.Reading && s.ChannelsKnown && s.Publishing }
+func (s Status) Ready() bool { return s.Reading && s.ChannelsKnown && s.Publishing && s.Saving }
 
 // silence is how long a healthy server may say nothing: it is asked for a
 // heartbeat every second.
@@ -73,7 +75,7 @@ const silence = 5 * time.Second
 func (r *Relay) Status() Status {
 	now := time.Now()
 	heard := time.Unix(0, r.heard.Load())
-	s := Status{Reading: now.Sub(heard) < silence, Publishing: r.link.isUp(), Queued: r.queue.depth()}
+	s := Status{Reading: now.Sub(heard) < silence, Publishing: r.link.isUp(), Saving: !r.unsaved.Load(), Queued: r.queue.depth()}
 	s.Position, _ = r.ledger.settled()
 	r.mu.Lock()
 	s.ChannelsKnown, s.ActiveChannels = !r.unknown, len(r.active)

@@ -56,6 +56,7 @@ func (r *Relay) watch(ctx context.Context) error {
 					r.log.Warn("cannot ask the Pusher server for its active channels, trying again", "error", p.err)
 				}
 				failing = true
+				r.raiseDoubt(p.err)
 				r.forgetIfStale(time.Now())
 			} else {
 				if failing {
@@ -101,6 +102,7 @@ func (r *Relay) ask(ctx context.Context, p poll, polls chan<- poll) {
 
 // polled takes a complete poll.
 func (r *Relay) polled(ctx context.Context, p poll) error {
+	doubtful := r.inDoubt(p)
 	if err := r.see(ctx, redisstate.SourcePoll, p.names, p.started); err != nil {
 		return err
 	}
@@ -116,7 +118,9 @@ func (r *Relay) polled(ctx context.Context, p poll) error {
 	}
 	// Everything seen was refilled from the poll before, so from here on
 	// this one is the last that a new channel can have been absent from.
-	r.complete = p.epoch
+	if !doubtful {
+		r.complete = p.epoch
+	}
 	r.polledAt = p.started
 	first := r.unknown
 	r.unknown = false
@@ -124,6 +128,9 @@ func (r *Relay) polled(ctx context.Context, p poll) error {
 	r.mu.Unlock()
 	if first {
 		r.log.Info("active channels are known", "channels", len(p.names))
+	}
+	if doubtful {
+		return nil
 	}
 	r.window.trim(p.epoch)
 	return r.persist(ctx, func(ctx context.Context) error {

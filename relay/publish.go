@@ -74,7 +74,7 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 			return r.setAside(ctx, batch[0], err)
 		}
 		for _, e := range cut {
-			err := r.deliver(ctx, []pusher.Event{e})
+			err := r.deliver(ctx, batch, []pusher.Event{e})
 			if isRefusal(err) {
 				piece := *batch[0]
 				piece.Event = e
@@ -86,7 +86,7 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 		}
 		return nil
 	}
-	err := r.deliver(ctx, events)
+	err := r.deliver(ctx, batch, events)
 	if !isRefusal(err) {
 		return err
 	}
@@ -103,9 +103,13 @@ func isRefusal(err error) bool {
 	return errors.As(err, &e) && e.Class == pusher.Refused
 }
 
-// deliver makes one request until it is accepted or refused for good.
-func (r *Relay) deliver(ctx context.Context, events []pusher.Event) error {
+// deliver makes one request, of the events of a batch or of a part of it,
+// until it is accepted or refused for good.
+func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.Event) error {
 	for n := 0; ; n++ {
+		if err := r.keepInDoubt(ctx, batch); err != nil {
+			return err
+		}
 		err := r.publisher.Publish(ctx, events)
 		if err == nil {
 			r.metrics.requests.WithLabelValues("accepted").Inc()
@@ -121,6 +125,7 @@ func (r *Relay) deliver(ctx context.Context, events []pusher.Event) error {
 		}
 		r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
 		r.link.down(err)
+		r.raiseDoubt(err)
 		if pause(ctx, max(backoff(n), e.RetryAfter)) != nil {
 			return err
 		}
@@ -147,12 +152,18 @@ func (r *Relay) setAside(ctx context.Context, m *message, cause error) error {
 }
 
 // persist tries to write to Redis until it works or ctx ends. The store says
-// once when Redis goes away and once when it is back.
+// once when Redis goes away and once when it is back; what Redis answers
+// instead of writing (it is full, or a replica) is said here, once a write.
 func (r *Relay) persist(ctx context.Context, write func(context.Context) error) error {
-	for n := 0; ; n++ {
+	for n, said := 0, false; ; n++ {
 		err := write(ctx)
+		r.unsaved.Store(err != nil)
 		if err == nil || errors.Is(err, redisstate.ErrCheckpointLost) || errors.Is(err, redisstate.ErrCheckpointConflict) {
 			return err
+		}
+		if !said && ctx.Err() == nil && !redisstate.Unreachable(err) {
+			said = true
+			r.log.Warn("redis does not take a write, trying again until it does", "error", err)
 		}
 		if pause(ctx, backoff(n)) != nil {
 			return err

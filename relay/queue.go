@@ -10,8 +10,12 @@ import (
 	"github.com/chorusd/chorusd/pusher"
 )
 
-// acknowledger is told once when a message is accepted or set aside.
-type acknowledger interface{ ack() }
+// acknowledger is told once when a message is accepted or set aside, and
+// before that, when there is one more thing to wait for.
+type acknowledger interface {
+	add()
+	ack()
+}
 
 // message is an event on its way to the server.
 type message struct {
@@ -19,6 +23,7 @@ type message struct {
 	id         harmonic.ID
 	table, key string
 	owner      acknowledger
+	kept       bool // in the window too, see doubt
 
 	// waiting counts the channels on which it is not next.
 	waiting int

@@ -101,10 +101,12 @@ type Relay struct {
 	epoch    uint64               // last poll begun
 	complete uint64               // last poll completed
 	polledAt time.Time
+	doubt    doubt
 	refills  map[string][]*refill
 	jobs     []*refill
 
 	heard          atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
+	unsaved        atomic.Bool  // the last write to Redis failed
 	setAsideOnce   sync.Map
 	unroutableOnce sync.Map
 }

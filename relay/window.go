@@ -26,7 +26,7 @@ type window struct {
 type windowEntry struct {
 	redisstate.WindowEntry
 	epoch uint64
-	page  *page
+	page  acknowledger
 }
 
 // windowRoom bounds the entries that are not written yet.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,9 +28,14 @@ type client struct {
 	channels []string
 	leave    func() // leaves for good, and may be called twice
 
+	connections atomic.Int32 // that were established
+
+	inbox  sync.Mutex
+	unread [][]byte // events
+
 	mu       sync.Mutex
-	events   []received
-	joined   map[string]bool // channels of the connection at hand
+	events   map[string][]received // by channel; only appended to
+	joined   map[string]bool       // channels of the connection at hand
 	problems []error
 }
 
@@ -53,7 +60,7 @@ const reconnectPause = time.Second
 // which are named without "private-".
 func (s *stack) subscribe(t *testing.T, channels ...string) *client {
 	t.Helper()
-	c := &client{stack: s}
+	c := &client{stack: s, events: map[string][]received{}}
 	for _, name := range channels {
 		c.channels = append(c.channels, "private-"+name)
 	}
@@ -69,6 +76,9 @@ func (s *stack) subscribe(t *testing.T, channels ...string) *client {
 	}
 	t.Cleanup(func() {
 		c.leave()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.read()
 		for _, err := range c.problems {
 			t.Errorf("client of %v: %v", channels, err)
 		}
@@ -113,19 +123,32 @@ func (c *client) connect(ctx context.Context) error {
 		return err
 	}
 	defer conn.CloseNow()
+	c.connections.Add(1)
 	conn.SetReadLimit(1 << 20)
 	for {
-		var f frame
-		if err := wsjson.Read(ctx, conn, &f); err != nil {
+		_, message, err := conn.Read(ctx)
+		if err != nil {
 			return err
 		}
-		if err := c.take(ctx, conn, f); err != nil {
+		if err := c.take(ctx, conn, message); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *client) take(ctx context.Context, conn *websocket.Conn, f frame) error {
+// take takes a message. Events are put aside unread: Soketi drops what a client
+// is too slow for.
+func (c *client) take(ctx context.Context, conn *websocket.Conn, message []byte) error {
+	if !bytes.HasPrefix(message, []byte(`{"event":"pusher`)) {
+		c.inbox.Lock()
+		defer c.inbox.Unlock()
+		c.unread = append(c.unread, message)
+		return nil
+	}
+	var f frame
+	if err := json.Unmarshal(message, &f); err != nil {
+		return err
+	}
 	switch f.Event {
 	case "pusher:connection_established":
 		var established struct {
@@ -148,12 +171,10 @@ func (c *client) take(ctx context.Context, conn *websocket.Conn, f frame) error 
 			c.joined = map[string]bool{}
 		}
 		c.joined[f.Channel] = true
-	case "pusher:error", "pusher:subscription_error":
+	default: // pusher:error, pusher:subscription_error
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.problems = append(c.problems, fmt.Errorf("%s: %s", f.Event, f.Data))
-	default:
-		c.record(f)
 	}
 	return nil
 }
@@ -178,34 +199,35 @@ func text(data json.RawMessage) string {
 	return s
 }
 
-func (c *client) record(f frame) {
-	e := received{channel: f.Channel, name: f.Event, payload: text(f.Data)}
-	var err error
-	if f.Event == harmonic.EventCreated {
-		e.harmonic, err = harmonic.Parse([]byte(e.payload))
+// read records what was put aside. c.mu is held.
+func (c *client) read() {
+	c.inbox.Lock()
+	unread := c.unread
+	c.unread = nil
+	c.inbox.Unlock()
+	for _, message := range unread {
+		var f frame
+		err := json.Unmarshal(message, &f)
+		e := received{channel: f.Channel, name: f.Event, payload: text(f.Data)}
+		if err == nil && f.Event == harmonic.EventCreated {
+			e.harmonic, err = harmonic.Parse([]byte(e.payload))
+		}
+		if err == nil && !slices.Contains(c.channels, f.Channel) {
+			err = fmt.Errorf("an event on %s, which was not subscribed", f.Channel)
+		}
+		if err != nil {
+			c.problems = append(c.problems, err)
+		}
+		c.events[f.Channel] = append(c.events[f.Channel], e)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil {
-		c.problems = append(c.problems, err)
-	}
-	if !slices.Contains(c.channels, f.Channel) {
-		c.problems = append(c.problems, fmt.Errorf("an event on %s, which was not subscribed", f.Channel))
-	}
-	c.events = append(c.events, e)
 }
 
 // got is what came so far on a channel, which is named without "private-".
 func (c *client) got(channel string) []received {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var events []received
-	for _, e := range c.events {
-		if e.channel == "private-"+channel {
-			events = append(events, e)
-		}
-	}
-	return events
+	c.read()
+	return c.events["private-"+channel]
 }
 
 // await waits until as many events have come on a channel and returns them.

@@ -23,7 +23,6 @@ type daemon struct {
 	cmd    *exec.Cmd
 	output output
 	exited chan struct{} // closed when it has ended
-	leash  io.WriteCloser
 }
 
 // output is what a process writes; it may be read meanwhile.
@@ -84,6 +83,7 @@ func (s *stack) launchProgram(t *testing.T, path string, flags ...string) *daemo
 	}()
 	t.Cleanup(func() {
 		d.kill(t)
+		_ = leash.Close()
 		log := d.output.String()
 		if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 			t.Error("chorusd has a data race or panicked")

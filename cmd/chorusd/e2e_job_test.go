@@ -49,128 +49,125 @@ model = 'App\Models\Post'
 // TestMainJob has each kind of change reach those who may see it and nobody
 // else, in commit order, in the exact form that clients know.
 func TestMainJob(t *testing.T) {
-	for _, kind := range []services.Kind{services.MySQL, services.MariaDB} {
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			s := newStack(t, onServers{kind: kind}, jobTables,
-				`CREATE TABLE todos (id BIGINT UNSIGNED PRIMARY KEY, user_id BIGINT UNSIGNED NULL, title VARCHAR(100), done TINYINT(1) NOT NULL DEFAULT 0,
+	onBoth(t, func(t *testing.T, kind services.Kind) {
+		s := newStack(t, onServers{kind: kind}, jobTables,
+			`CREATE TABLE todos (id BIGINT UNSIGNED PRIMARY KEY, user_id BIGINT UNSIGNED NULL, title VARCHAR(100), done TINYINT(1) NOT NULL DEFAULT 0,
 					price DECIMAL(8,2) NOT NULL DEFAULT 9.5, meta JSON NULL, completed_at DATETIME NULL, updated_at TIMESTAMP NULL, password VARCHAR(20) NULL) CHARSET utf8mb4`,
-				`CREATE TABLE team_user (team_id INT, user_id INT, role VARCHAR(20), PRIMARY KEY (team_id, user_id))`,
-				`CREATE TABLE notes (id INT PRIMARY KEY AUTO_INCREMENT, author_id INT NULL, platform_id INT NULL, body TEXT)`,
-				`CREATE TABLE posts (id INT PRIMARY KEY, user_id INT, title VARCHAR(20))`,
-				`CREATE TABLE unmapped (id INT PRIMARY KEY)`,
-			)
-			d := s.start(t)
-			const seven, eight, platform, model = "chorus.user.7", "chorus.user.8", "chorus.platform.3", "App.Models.User.7"
-			c := s.subscribe(t, seven, eight, platform, model)
-			eventually(t, "the channels are active", func() bool { return d.metric(t, "chorusd_active_channels") == 3 })
+			`CREATE TABLE team_user (team_id INT, user_id INT, role VARCHAR(20), PRIMARY KEY (team_id, user_id))`,
+			`CREATE TABLE notes (id INT PRIMARY KEY AUTO_INCREMENT, author_id INT NULL, platform_id INT NULL, body TEXT)`,
+			`CREATE TABLE posts (id INT PRIMARY KEY, user_id INT, title VARCHAR(20))`,
+			`CREATE TABLE unmapped (id INT PRIMARY KEY)`,
+		)
+		d := s.start(t)
+		const seven, eight, platform, model = "chorus.user.7", "chorus.user.8", "chorus.platform.3", "App.Models.User.7"
+		c := s.subscribe(t, seven, eight, platform, model)
+		d.awaitActive(t, 3)
 
-			var want []sent
-			expect := func(text string, channels ...string) { want = append(want, sent{channels, text}) }
-			exec := func(statements ...string) {
-				t.Helper()
-				tx, err := s.db.BeginTx(t.Context(), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tx.Rollback()
-				for _, statement := range statements {
-					if _, err := tx.ExecContext(t.Context(), statement); err != nil {
-						t.Fatalf("%s: %v", statement, err)
-					}
-				}
-				if err := tx.Commit(); err != nil {
-					t.Fatal(err)
+		var want []sent
+		expect := func(text string, channels ...string) { want = append(want, sent{channels, text}) }
+		exec := func(statements ...string) {
+			t.Helper()
+			tx, err := s.db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			for _, statement := range statements {
+				if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+					t.Fatalf("%s: %v", statement, err)
 				}
 			}
-			todo := func(id, user int, title, rest string) string {
-				return fmt.Sprintf(`{"id":%d,"user_id":%d,"title":%s,%s}`, id, user, harmonic.AppendString(nil, title), rest)
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
 			}
-			const plain = `"done":false,"price":"9.50","meta":null,"completed_at":null,"updated_at":null`
+		}
+		todo := func(id, user int, title, rest string) string {
+			return fmt.Sprintf(`{"id":%d,"user_id":%d,"title":%s,%s}`, id, user, harmonic.AppendString(nil, title), rest)
+		}
+		const plain = `"done":false,"price":"9.50","meta":null,"completed_at":null,"updated_at":null`
 
-			// One row, with every kind of value and a column that nobody gets.
-			exec("SET time_zone = '+00:00'", `INSERT INTO todos VALUES
+		// One row, with every kind of value and a column that nobody gets.
+		exec("SET time_zone = '+00:00'", `INSERT INTO todos VALUES
 				(1, 7, 'café "q" </b> ☕', 1, 12.3, '{"a": 1, "b": [true, null, "x"]}', '2026-11-22 17:25:39', '2026-11-22 17:25:40', 'hidden')`)
-			full := `"done":true,"price":"12.30","meta":{"a":1,"b":[true,null,"x"]},"completed_at":"2026-11-22T17:25:39.000000Z","updated_at":"2026-11-22T17:25:40.000000Z"`
-			expect("create todos 1 "+todo(1, 7, `café "q" </b> ☕`, full), seven)
-			exec("UPDATE todos SET title = 'b' WHERE id = 1")
-			expect("update todos 1 "+todo(1, 7, "b", full), seven)
-			// What clients cannot see changes: nothing for them.
-			exec("UPDATE todos SET password = 'other' WHERE id = 1")
-			// The other's row and nobody's row.
-			exec("INSERT INTO todos (id, user_id, title) VALUES (2, 8, 'theirs')")
-			expect("create todos 2 "+todo(2, 8, "theirs", plain), eight)
-			exec("INSERT INTO todos (id, user_id, title) VALUES (3, NULL, 'nobody')")
-			exec("UPDATE todos SET title = 'nobody still' WHERE id = 3")
-			// Many rows by one statement, several statements by one transaction.
-			exec("INSERT INTO todos (id, user_id, title) VALUES (10, 7, 'x'), (11, 8, 'y'), (12, 7, 'z')",
-				"UPDATE todos SET done = 1 WHERE id >= 10",
-				"INSERT INTO unmapped VALUES (1)")
-			done := `"done":true,"price":"9.50","meta":null,"completed_at":null,"updated_at":null`
-			expect("create todos 10 "+todo(10, 7, "x", plain), seven)
-			expect("create todos 11 "+todo(11, 8, "y", plain), eight)
-			expect("create todos 12 "+todo(12, 7, "z", plain), seven)
-			expect("update todos 10 "+todo(10, 7, "x", done), seven)
-			expect("update todos 11 "+todo(11, 8, "y", done), eight)
-			expect("update todos 12 "+todo(12, 7, "z", done), seven)
-			// A rollback, whole and in part.
-			rollBack(t, s, "INSERT INTO todos (id, user_id, title) VALUES (20, 7, 'ghost')", "UPDATE todos SET title = 'ghost' WHERE id = 1")
-			exec("UPDATE todos SET title = 'kept' WHERE id = 10", "SAVEPOINT a", "DELETE FROM todos WHERE id = 12", "ROLLBACK TO SAVEPOINT a")
-			expect("update todos 10 "+todo(10, 7, "kept", done), seven)
-			// A move: the delete has the values that the first user had.
-			exec("UPDATE todos SET user_id = 8, title = 'moved' WHERE id = 10")
-			expect("delete todos 10 "+todo(10, 7, "kept", done), seven)
-			expect("create todos 10 "+todo(10, 8, "moved", done), eight)
-			// To nobody, and from nobody.
-			exec("UPDATE todos SET user_id = NULL WHERE id = 10")
-			expect("delete todos 10 "+todo(10, 8, "moved", done), eight)
-			exec("UPDATE todos SET user_id = 7 WHERE id = 3")
-			expect("create todos 3 "+todo(3, 7, "nobody still", plain), seven)
-			// Another key is another record.
-			exec("UPDATE todos SET id = 30 WHERE id = 3")
-			expect("delete todos 3 "+todo(3, 7, "nobody still", plain), seven)
-			expect("create todos 30 "+todo(30, 7, "nobody still", plain), seven)
-			exec("DELETE FROM todos WHERE id IN (1, 2)")
-			expect("delete todos 1 "+todo(1, 7, "b", full), seven)
-			expect("delete todos 2 "+todo(2, 8, "theirs", plain), eight)
-			exec("REPLACE INTO todos (id, user_id, title) VALUES (30, 7, 'replaced')")
-			expect("update todos 30 "+todo(30, 7, "replaced", plain), seven)
+		full := `"done":true,"price":"12.30","meta":{"a":1,"b":[true,null,"x"]},"completed_at":"2026-11-22T17:25:39.000000Z","updated_at":"2026-11-22T17:25:40.000000Z"`
+		expect("create todos 1 "+todo(1, 7, `café "q" </b> ☕`, full), seven)
+		exec("UPDATE todos SET title = 'b' WHERE id = 1")
+		expect("update todos 1 "+todo(1, 7, "b", full), seven)
+		// What clients cannot see changes: nothing for them.
+		exec("UPDATE todos SET password = 'other' WHERE id = 1")
+		// The other's row and nobody's row.
+		exec("INSERT INTO todos (id, user_id, title) VALUES (2, 8, 'theirs')")
+		expect("create todos 2 "+todo(2, 8, "theirs", plain), eight)
+		exec("INSERT INTO todos (id, user_id, title) VALUES (3, NULL, 'nobody')")
+		exec("UPDATE todos SET title = 'nobody still' WHERE id = 3")
+		// Many rows by one statement, several statements by one transaction.
+		exec("INSERT INTO todos (id, user_id, title) VALUES (10, 7, 'x'), (11, 8, 'y'), (12, 7, 'z')",
+			"UPDATE todos SET done = 1 WHERE id >= 10",
+			"INSERT INTO unmapped VALUES (1)")
+		done := `"done":true,"price":"9.50","meta":null,"completed_at":null,"updated_at":null`
+		expect("create todos 10 "+todo(10, 7, "x", plain), seven)
+		expect("create todos 11 "+todo(11, 8, "y", plain), eight)
+		expect("create todos 12 "+todo(12, 7, "z", plain), seven)
+		expect("update todos 10 "+todo(10, 7, "x", done), seven)
+		expect("update todos 11 "+todo(11, 8, "y", done), eight)
+		expect("update todos 12 "+todo(12, 7, "z", done), seven)
+		// A rollback, whole and in part.
+		rollBack(t, s, "INSERT INTO todos (id, user_id, title) VALUES (20, 7, 'ghost')", "UPDATE todos SET title = 'ghost' WHERE id = 1")
+		exec("UPDATE todos SET title = 'kept' WHERE id = 10", "SAVEPOINT a", "DELETE FROM todos WHERE id = 12", "ROLLBACK TO SAVEPOINT a")
+		expect("update todos 10 "+todo(10, 7, "kept", done), seven)
+		// A move: the delete has the values that the first user had.
+		exec("UPDATE todos SET user_id = 8, title = 'moved' WHERE id = 10")
+		expect("delete todos 10 "+todo(10, 7, "kept", done), seven)
+		expect("create todos 10 "+todo(10, 8, "moved", done), eight)
+		// To nobody, and from nobody.
+		exec("UPDATE todos SET user_id = NULL WHERE id = 10")
+		expect("delete todos 10 "+todo(10, 8, "moved", done), eight)
+		exec("UPDATE todos SET user_id = 7 WHERE id = 3")
+		expect("create todos 3 "+todo(3, 7, "nobody still", plain), seven)
+		// Another key is another record.
+		exec("UPDATE todos SET id = 30 WHERE id = 3")
+		expect("delete todos 3 "+todo(3, 7, "nobody still", plain), seven)
+		expect("create todos 30 "+todo(30, 7, "nobody still", plain), seven)
+		exec("DELETE FROM todos WHERE id IN (1, 2)")
+		expect("delete todos 1 "+todo(1, 7, "b", full), seven)
+		expect("delete todos 2 "+todo(2, 8, "theirs", plain), eight)
+		exec("REPLACE INTO todos (id, user_id, title) VALUES (30, 7, 'replaced')")
+		expect("update todos 30 "+todo(30, 7, "replaced", plain), seven)
 
-			// A composite key.
-			exec("INSERT INTO team_user VALUES (1, 7, 'owner')", "UPDATE team_user SET role = 'guest'", "UPDATE team_user SET user_id = 8")
-			expect(`create members [1,7] {"team_id":1,"user_id":7,"role":"owner"}`, seven)
-			expect(`update members [1,7] {"team_id":1,"user_id":7,"role":"guest"}`, seven)
-			expect(`delete members [1,7] {"team_id":1,"user_id":7,"role":"guest"}`, seven)
-			expect(`create members [1,8] {"team_id":1,"user_id":8,"role":"guest"}`, eight)
+		// A composite key.
+		exec("INSERT INTO team_user VALUES (1, 7, 'owner')", "UPDATE team_user SET role = 'guest'", "UPDATE team_user SET user_id = 8")
+		expect(`create members [1,7] {"team_id":1,"user_id":7,"role":"owner"}`, seven)
+		expect(`update members [1,7] {"team_id":1,"user_id":7,"role":"guest"}`, seven)
+		expect(`delete members [1,7] {"team_id":1,"user_id":7,"role":"guest"}`, seven)
+		expect(`create members [1,8] {"team_id":1,"user_id":8,"role":"guest"}`, eight)
 
-			// A shared channel beside the user's own: one harmonic for both.
-			exec("INSERT INTO notes (author_id, platform_id, body) VALUES (7, 3, 'a'), (NULL, 3, 'b'), (7, 4, 'c'), (9, NULL, 'd')")
-			expect(`create notes 1 {"id":1,"author_id":7,"platform_id":3,"body":"a"}`, seven, platform)
-			expect(`create notes 2 {"id":2,"author_id":null,"platform_id":3,"body":"b"}`, platform)
-			expect(`create notes 3 {"id":3,"author_id":7,"platform_id":4,"body":"c"}`, seven)
-			// It leaves one of its channels and stays on the other.
-			exec("UPDATE notes SET platform_id = 4, body = 'e' WHERE id = 1")
-			expect(`delete notes 1 {"id":1,"author_id":7,"platform_id":3,"body":"a"}`, platform)
-			expect(`update notes 1 {"id":1,"author_id":7,"platform_id":4,"body":"e"}`, seven)
+		// A shared channel beside the user's own: one harmonic for both.
+		exec("INSERT INTO notes (author_id, platform_id, body) VALUES (7, 3, 'a'), (NULL, 3, 'b'), (7, 4, 'c'), (9, NULL, 'd')")
+		expect(`create notes 1 {"id":1,"author_id":7,"platform_id":3,"body":"a"}`, seven, platform)
+		expect(`create notes 2 {"id":2,"author_id":null,"platform_id":3,"body":"b"}`, platform)
+		expect(`create notes 3 {"id":3,"author_id":7,"platform_id":4,"body":"c"}`, seven)
+		// It leaves one of its channels and stays on the other.
+		exec("UPDATE notes SET platform_id = 4, body = 'e' WHERE id = 1")
+		expect(`delete notes 1 {"id":1,"author_id":7,"platform_id":3,"body":"a"}`, platform)
+		expect(`update notes 1 {"id":1,"author_id":7,"platform_id":4,"body":"e"}`, seven)
 
-			// Laravel's own model broadcasting.
-			exec("INSERT INTO posts VALUES (5, 7, 'hi')", "UPDATE posts SET title = 'ho'", "DELETE FROM posts")
-			modelEvent := func(name, title string) {
-				expect(name+` {"model":{"id":5,"user_id":7,"title":"`+title+`"},"connection":null,"queue":null,"afterCommit":false}`, model)
-			}
-			modelEvent("PostCreated", "hi")
-			modelEvent("PostUpdated", "ho")
-			modelEvent("PostDeleted", "ho")
+		// Laravel's own model broadcasting.
+		exec("INSERT INTO posts VALUES (5, 7, 'hi')", "UPDATE posts SET title = 'ho'", "DELETE FROM posts")
+		modelEvent := func(name, title string) {
+			expect(name+` {"model":{"id":5,"user_id":7,"title":"`+title+`"},"connection":null,"queue":null,"afterCommit":false}`, model)
+		}
+		modelEvent("PostCreated", "hi")
+		modelEvent("PostUpdated", "ho")
+		modelEvent("PostDeleted", "ho")
 
-			// The last on each channel: what came before it was all.
-			exec("INSERT INTO todos (id, user_id, title) VALUES (98, 7, 'end'), (99, 8, 'end')", "INSERT INTO notes (platform_id, body) VALUES (3, 'end')", "INSERT INTO posts VALUES (6, 7, 'end')")
-			expect("create todos 98 "+todo(98, 7, "end", plain), seven)
-			expect("create todos 99 "+todo(99, 8, "end", plain), eight)
-			expect(`create notes 5 {"id":5,"author_id":null,"platform_id":3,"body":"end"}`, platform)
-			expect(`PostCreated {"model":{"id":6,"user_id":7,"title":"end"},"connection":null,"queue":null,"afterCommit":false}`, model)
-			verify(t, c, want)
-		})
-	}
+		// The last on each channel: what came before it was all.
+		exec("INSERT INTO todos (id, user_id, title) VALUES (98, 7, 'end'), (99, 8, 'end')", "INSERT INTO notes (platform_id, body) VALUES (3, 'end')", "INSERT INTO posts VALUES (6, 7, 'end')")
+		expect("create todos 98 "+todo(98, 7, "end", plain), seven)
+		expect("create todos 99 "+todo(99, 8, "end", plain), eight)
+		expect(`create notes 5 {"id":5,"author_id":null,"platform_id":3,"body":"end"}`, platform)
+		expect(`PostCreated {"model":{"id":6,"user_id":7,"title":"end"},"connection":null,"queue":null,"afterCommit":false}`, model)
+		verify(t, c, want)
+	})
 }
 
 // rollBack runs statements in a transaction that does not happen.

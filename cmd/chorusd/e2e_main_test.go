@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
@@ -97,6 +98,18 @@ func build(t *testing.T, name string, flags ...string) string {
 	}
 	programs.built[name] = path
 	return path
+}
+
+// onBoth runs a test on MySQL and on MariaDB, beside other tests.
+func onBoth(t *testing.T, test func(t *testing.T, kind services.Kind)) {
+	t.Helper()
+	t.Parallel()
+	for _, kind := range []services.Kind{services.MySQL, services.MariaDB} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			test(t, kind)
+		})
+	}
 }
 
 // patience is how long something may take that should take a moment: a

@@ -28,7 +28,8 @@ type stack struct {
 	user             string // the database user of chorusd
 	dir              string
 	admin            string
-	config           string // path of config.toml
+	config           string   // path of config.toml
+	env              []string // goes over the rest of the environment
 }
 
 // password is that of chorusd's database users.
@@ -119,7 +120,7 @@ func (s *stack) environ() []string {
 			env = append(env, v)
 		}
 	}
-	return append(env, "CHORUSD_MYSQL_PASSWORD="+password, "CHORUSD_PUSHER_SECRET="+s.secret)
+	return append(append(env, "CHORUSD_MYSQL_PASSWORD="+password, "CHORUSD_PUSHER_SECRET="+s.secret), s.env...)
 }
 
 // store opens what chorusd keeps in Redis.

@@ -191,7 +191,7 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 		}
 		return begin(ctx, cfg, x, start, harmonic.Seq(issued), mark, log)
 	case err != nil:
-		return start, explain(err)
+		return start, explain(fmt.Errorf("in Redis %s under the prefix %q: %w", cfg.Redis.Addr, cfg.Redis.Prefix, err))
 	}
 	if start.From, err = binlog.ParsePosition(cp.Position); err != nil {
 		return start, fmt.Errorf("read the checkpoint: %w", err)

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
@@ -34,7 +33,7 @@ const (
 
 	captureRows  = (bulkInserts+bulkUpdates)*bulkRows + singleInserts + singleUpdates
 	captureUsers = 1000
-	captureTurns = 7
+	captureTurns = 5
 )
 
 // capture compares how fast one and the same binary log is read from one and
@@ -211,9 +210,4 @@ func readDecoded(ctx context.Context, server *services.SQLServer, from binlog.Po
 		}
 	}
 	return captureRows / time.Since(began).Seconds(), nil
-}
-
-// median returns the middle of values, the upper one if there are two.
-func median(values []float64) float64 {
-	return slices.Sorted(slices.Values(values))[len(values)/2]
 }

@@ -18,14 +18,14 @@ const (
 type prepare func(ctx context.Context, i int) (action func() error, err error)
 
 // openLoop does n actions on a fixed timetable, one in each period from start
-// on, however long the ones before take, and returns when each began.
+// on, however long the ones before take, and returns when each began and ended.
 //
 // An action that is late because all workers were still busy counts from when
 // it was due, so that a stall is seen by all that it delayed. One that is late
 // because the machine woke its worker late counts from when it began: that
 // is not the doing of what is measured.
-func openLoop(ctx context.Context, start time.Time, n int, ready prepare) ([]time.Time, error) {
-	began := make([]time.Time, n)
+func openLoop(ctx context.Context, start time.Time, n int, ready prepare) (began, ended []time.Time, err error) {
+	began, ended = make([]time.Time, n), make([]time.Time, n)
 	var taken atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range min(openLoopWorkers, n) {
@@ -54,8 +54,10 @@ func openLoop(ctx context.Context, start time.Time, n int, ready prepare) ([]tim
 				if err := action(); err != nil {
 					return err
 				}
+				ended[i] = time.Now()
 			}
 		})
 	}
-	return began, group.Wait()
+	err = group.Wait()
+	return began, ended, err
 }

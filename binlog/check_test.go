@@ -1,0 +1,78 @@
+package binlog_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/tools/services"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+// TestCheckSaysWhatMends runs what Check says and checks again.
+func TestCheckSaysWhatMends(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			server := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{"--binlog-row-image=MINIMAL"}})
+			db := servicestest.CreateDatabase(t, server)
+			db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, `CREATE USER 'weak'@'127.0.0.1' IDENTIFIED BY 'pw'`)
+			cfg := configOf(t, db)
+			cfg.User, cfg.Password = "weak", func() string { return "pw" }
+			name := binlog.TableName{Schema: db.Name, Table: "a"}
+			gone := binlog.TableName{Schema: db.Name, Table: "gone"}
+
+			problems := binlog.Check(t.Context(), cfg, []binlog.TableName{name, gone}).Problems
+			var whats []string
+			for _, p := range problems {
+				whats = append(whats, p.What)
+				for statement := range strings.SplitSeq(p.Mend, ";") {
+					statement = strings.TrimSpace(statement)
+					if strings.Contains(statement, "gone") || (!strings.HasPrefix(statement, "SET") && !strings.HasPrefix(statement, "GRANT")) {
+						continue
+					}
+					db.MustExec(t, statement)
+				}
+			}
+			for _, want := range []string{"binlog_row_image", "REPLICATION SLAVE", "may not read table " + name.String(), "table " + gone.String()} {
+				if !strings.Contains(strings.Join(whats, "\n"), want) {
+					t.Errorf("nothing was said of %q in %q", want, whats)
+				}
+			}
+			report := binlog.Check(t.Context(), cfg, []binlog.TableName{name})
+			if len(report.Problems) > 0 {
+				t.Errorf("after mending: %v", report.Problems)
+			}
+			if report.Tables[name] == nil || len(report.Tables[name].Key) != 1 {
+				t.Errorf("table %+v", report.Tables[name])
+			}
+		})
+	}
+}
+
+func TestCheckOfAServerWithoutABinaryLog(t *testing.T) {
+	server := servicestest.StartSQL(t, services.MySQL, services.SQLOptions{Args: []string{"--skip-log-bin"}})
+	db := servicestest.CreateDatabase(t, server)
+	problems := binlog.Check(t.Context(), configOf(t, db), nil).Problems
+	if len(problems) != 1 || problems[0].What != "the binary log is off" || problems[0].Passing {
+		t.Errorf("got %v", problems)
+	}
+}
+
+func TestCheckOfAServerThatIsAway(t *testing.T) {
+	server := servicestest.StartSQL(t, services.MariaDB, services.SQLOptions{})
+	db := servicestest.CreateDatabase(t, server)
+	cfg := configOf(t, db)
+	server.Kill()
+	problems := binlog.Check(t.Context(), cfg, nil).Problems
+	if len(problems) != 1 || !problems[0].Passing {
+		t.Errorf("got %v", problems)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Password = func() string { return "wrong" }
+	problems = binlog.Check(t.Context(), cfg, nil).Problems
+	if len(problems) != 1 || problems[0].Passing {
+		t.Errorf("got %v", problems)
+	}
+}

@@ -1,0 +1,397 @@
+package binlog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/tools/services"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+// session runs statements on one connection, for settings of a session.
+func session(t *testing.T, db *servicestest.Database, statements ...string) {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, s := range statements {
+		if _, err := conn.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// setGlobal changes a variable of the server until the test ends.
+func setGlobal(t *testing.T, db *servicestest.Database, name, value string) {
+	t.Helper()
+	var old string
+	if err := db.QueryRow("SELECT @@GLOBAL." + name).Scan(&old); err != nil {
+		t.Fatal(err)
+	}
+	db.MustExec(t, fmt.Sprintf("SET GLOBAL %s = '%s'", name, value))
+	t.Cleanup(func() {
+		if _, err := db.Exec(fmt.Sprintf("SET GLOBAL %s = '%s'", name, old)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// streamed follows table a from now on while statements run on one
+// connection, and returns what came of them.
+func streamed(t *testing.T, db *servicestest.Database, statements ...string) []string {
+	t.Helper()
+	cfg := configOf(t, db)
+	from := current(t, cfg)
+	rec := newRecorder(from)
+	follow(t, cfg, from, rec, tableA(db))
+	session(t, db, statements...)
+	return rec.until(t, current(t, cfg))
+}
+
+func tableA(db *servicestest.Database) binlog.TableName {
+	return binlog.TableName{Schema: db.Name, Table: "a"}
+}
+
+// ends runs statements on one connection and returns why a tail that was
+// there before them ended.
+func ends(t *testing.T, db *servicestest.Database, statements ...string) error {
+	t.Helper()
+	cfg := configOf(t, db)
+	server, err := binlog.Inspect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session(t, db, statements...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return binlog.NewSource(cfg, server, []binlog.TableName{tableA(db)}).Run(ctx, server.Current, newRecorder(server.Current))
+}
+
+func wantLines(t *testing.T, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestStreamStops where rows cannot be had exactly, and says what mends it.
+func TestStreamStops(t *testing.T) {
+	cases := []struct {
+		name       string
+		statements []string
+		want       string
+		only       services.Kind
+	}{
+		{"a one-phase XA transaction", []string{"XA START 'x'", "INSERT INTO a VALUES (2, 'z', '{}')", "XA END 'x'", "XA COMMIT 'x' ONE PHASE"},
+			"an XA transaction changed %s.a: chorusd does not support XA on mapped tables yet", services.MySQL},
+		{"a COMPRESSED column", []string{"ALTER TABLE a ADD COLUMN c TEXT COMPRESSED", "INSERT INTO a VALUES (2, 'z', '{}', 'c')"},
+			"column %s.a.c is COMPRESSED, which cannot be read from the log", services.MariaDB},
+		{"rows of the past without names", []string{"SET GLOBAL binlog_row_metadata = 'MINIMAL'", "INSERT INTO a VALUES (2, 'z', '{}')", "ALTER TABLE a DROP COLUMN j"},
+			"table %s.a: the log's row has 3 columns, the table now 2; the log does not name its columns", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, db *servicestest.Database) {
+				if c.only != "" && db.Server.Kind != c.only {
+					return
+				}
+				db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(20), j JSON)`, `INSERT INTO a VALUES (1, 'x', '{"k": 1}')`)
+				err := ends(t, db, c.statements...)
+				want := c.want
+				if strings.Contains(want, "%s") {
+					want = fmt.Sprintf(want, db.Name)
+				}
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("the tail ended with\n%v\nwant\n%s", err, want)
+				}
+				if binlog.Passing(err) {
+					t.Error("it counts as passing")
+				}
+			})
+		})
+	}
+}
+
+// TestStreamPassesOverOtherTables that it could not read.
+func TestStreamPassesOverOtherTables(t *testing.T) {
+	onEach(t, func(t *testing.T, db *servicestest.Database) {
+		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, `CREATE TABLE other (id INT PRIMARY KEY, v VARCHAR(20), p POINT)`, `INSERT INTO other VALUES (1, 'x', POINT(1,2))`)
+		statements := []string{
+			"SET SESSION binlog_row_image = 'MINIMAL'", "UPDATE other SET v = 'y'",
+			"XA START 'x'", "INSERT INTO other VALUES (2, 'z', NULL)", "XA END 'x'", "XA PREPARE 'x'", "XA COMMIT 'x'",
+			"XA START 'y'", "INSERT INTO other VALUES (3, 'z', NULL)", "XA END 'y'", "XA PREPARE 'y'", "XA ROLLBACK 'y'",
+			"SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO other VALUES (4, 'z', NULL)",
+			"SET SESSION binlog_format = 'ROW'", "INSERT INTO a VALUES (1)",
+		}
+		wantLines(t, streamed(t, db, statements...), []string{"insert a [1]"})
+	})
+}
+
+// TestStreamAcrossAlter: with names in the log, rows are read as the table was
+// when they were written; without, as it is once the statement was read.
+func TestStreamAcrossAlter(t *testing.T) {
+	for _, metadata := range []string{"MINIMAL", "FULL"} {
+		t.Run(metadata, func(t *testing.T) {
+			onEach(t, func(t *testing.T, db *servicestest.Database) {
+				setGlobal(t, db, "binlog_row_metadata", metadata)
+				db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(20))`)
+				cfg := configOf(t, db)
+				from := current(t, cfg)
+				rec := newRecorder(from)
+				follow(t, cfg, from, rec, tableA(db))
+				for _, s := range []string{
+					"INSERT INTO a VALUES (1, 'x')", "ALTER TABLE a ADD COLUMN n BIGINT UNSIGNED NOT NULL DEFAULT 18446744073709551615 FIRST",
+					"INSERT INTO a (id, v) VALUES (2, 'y')", "ALTER TABLE a DROP COLUMN v, ADD COLUMN e ENUM('p','q') NOT NULL DEFAULT 'q'",
+					"INSERT INTO a (id) VALUES (3)", "RENAME TABLE a TO b", "INSERT INTO b (id) VALUES (4)", "RENAME TABLE b TO a",
+					"INSERT INTO a (id) VALUES (5)", "DROP TABLE a", "CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (6)",
+				} {
+					db.MustExec(t, s)
+					rec.until(t, current(t, cfg))
+				}
+				wantLines(t, rec.until(t, current(t, cfg)), []string{
+					`insert a [1,"x"]`, `insert a [18446744073709551615,2,"y"]`, `insert a [18446744073709551615,3,"q"]`,
+					`insert a [18446744073709551615,5,"q"]`, `insert a [6]`,
+				})
+			})
+		})
+	}
+}
+
+// TestStreamReadsThePastWithFullMetadata: rows from before an ALTER that the
+// tail has not seen.
+func TestStreamReadsThePastWithFullMetadata(t *testing.T) {
+	onEach(t, func(t *testing.T, db *servicestest.Database) {
+		setGlobal(t, db, "binlog_row_metadata", "FULL")
+		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(20) CHARACTER SET latin1, n TINYINT UNSIGNED)`)
+		cfg := configOf(t, db)
+		from := current(t, cfg)
+		db.MustExec(t, "INSERT INTO a VALUES (1, 'é', 200)", "ALTER TABLE a DROP COLUMN v, MODIFY n TINYINT", "UPDATE a SET n = -1")
+		rec := newRecorder(from)
+		follow(t, cfg, from, rec, tableA(db))
+		got := rec.until(t, current(t, cfg))
+		if len(got) != 2 || got[0] != `insert a [1,"é",200]` || !strings.HasSuffix(got[1], " [1,-1]") {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestStreamOfOneStatementForManyTables(t *testing.T) {
+	onEach(t, func(t *testing.T, db *servicestest.Database) {
+		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v INT)`, `CREATE TABLE b (id INT PRIMARY KEY, v INT)`, `INSERT INTO a VALUES (1, 1)`, `INSERT INTO b VALUES (1, 1)`)
+		wantLines(t, streamed(t, db,
+			"UPDATE a, b SET a.v = 2, b.v = 2 WHERE a.id = b.id", "SAVEPOINT p", "CREATE TABLE c AS SELECT * FROM a", "INSERT INTO a SELECT id + 1, v FROM c",
+			"BEGIN", "INSERT INTO a VALUES (3, 3)", "SAVEPOINT p", "INSERT INTO a VALUES (4, 4)", "ROLLBACK TO p", "COMMIT", "CREATE TEMPORARY TABLE t (id INT)", "INSERT INTO t VALUES (1)",
+		), []string{"update a [1,1] [1,2]", "insert a [2,2]", "insert a [3,3]"})
+	})
+}
+
+// TestCompressedTransactionOfManyEvents: MySQL packs it as a whole, MariaDB
+// event by event.
+func TestCompressedTransactionOfManyEvents(t *testing.T) {
+	onEach(t, func(t *testing.T, db *servicestest.Database) {
+		on := "SET SESSION binlog_transaction_compression = ON"
+		if db.Server.Kind == services.MariaDB {
+			on = "SET @nothing = 1"
+			setGlobal(t, db, "log_bin_compress", "1")
+		}
+		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v TEXT)`, `CREATE TABLE b (id INT PRIMARY KEY, v TEXT)`)
+		long := strings.Repeat("long ", 2000)
+		got := streamed(t, db, on, "BEGIN", "INSERT INTO a VALUES (1, REPEAT('long ', 2000)), (2, REPEAT('long ', 2000))",
+			"INSERT INTO b SELECT * FROM a", "UPDATE a SET v = CONCAT(v, id)", "DELETE FROM a WHERE id = 2", "COMMIT",
+			"INSERT INTO a VALUES (3, REPEAT('long ', 2000))")
+		wantLines(t, got, []string{
+			`insert a [1,"` + long + `"]`, `insert a [2,"` + long + `"]`,
+			`update a [1,"` + long + `"] [1,"` + long + `1"]`, `update a [2,"` + long + `"] [2,"` + long + `2"]`,
+			`delete a [2,"` + long + `2"]`, `insert a [3,"` + long + `"]`,
+		})
+	})
+}
+
+// TestReconnectWithoutGTIDs is TestStreamSurvivesItsConnection where a
+// transaction is known by its place in the log only.
+func TestReconnectWithoutGTIDs(t *testing.T) {
+	db := servicestest.CreateDatabase(t, withoutGTIDs(t))
+	const rows = 10_000
+	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v CHAR(200))`, `CREATE TABLE n (i INT)`, `INSERT INTO n VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)`)
+	cfg := configOf(t, db)
+	from := current(t, cfg)
+	session(t, db, "BEGIN", "INSERT INTO a VALUES (-2, 'first')",
+		`INSERT INTO a SELECT p.i + 10*q.i + 100*r.i + 1000*s.i, 'x' FROM n p, n q, n r, n s`, "COMMIT", "INSERT INTO a VALUES (-1, 'last')")
+	rec := newRecorder(from)
+	rec.fail = func(string) error {
+		if n := len(rec.lines); n != 10 && n != rows/2 {
+			return nil
+		}
+		return killDumps(db)
+	}
+	follow(t, cfg, from, rec, tableA(db))
+	got := rec.until(t, current(t, cfg))
+	if len(got) != rows+2 || got[0] != `insert a [-2,"first"]` || got[len(got)-1] != `insert a [-1,"last"]` {
+		t.Fatalf("%d rows, from %s to %s", len(got), got[0], got[len(got)-1])
+	}
+	if distinct := slices.Compact(slices.Sorted(slices.Values(got))); len(distinct) != rows+2 {
+		t.Errorf("%d rows were given twice", len(got)-len(distinct))
+	}
+	if len(rec.points) != 2 {
+		t.Errorf("%d commits, want 2", len(rec.points))
+	}
+}
+
+// TestServerThatAnswersNothing for a while is noticed, and waited for.
+func TestServerThatAnswersNothing(t *testing.T) {
+	t.Parallel()
+	server := servicestest.StartSQL(t, services.MariaDB, services.SQLOptions{})
+	db := servicestest.CreateDatabase(t, server)
+	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`)
+	cfg := configOf(t, db)
+	said := &lines{}
+	cfg.Logger = slog.New(slog.NewTextHandler(said, nil))
+	from := current(t, cfg)
+	rec := newRecorder(from)
+	follow(t, cfg, from, rec, tableA(db))
+	db.MustExec(t, "INSERT INTO a VALUES (1)")
+	rec.until(t, current(t, cfg))
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	said.await(t, "lost the database server")
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	db.MustExec(t, "INSERT INTO a VALUES (2)")
+	wantLines(t, rec.until(t, current(t, cfg)), []string{"insert a [1]", "insert a [2]"})
+	said.await(t, "reading from the database server again")
+}
+
+// TestStopWhileTheServerAnswersNothing: the tail ends at once all the same.
+func TestStopWhileTheServerAnswersNothing(t *testing.T) {
+	t.Parallel()
+	server := servicestest.StartSQL(t, services.MariaDB, services.SQLOptions{})
+	db := servicestest.CreateDatabase(t, server)
+	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`)
+	cfg := configOf(t, db)
+	info, err := binlog.Inspect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	reader := binlog.NewReader(cfg, info)
+	defer reader.Close()
+	for name, call := range map[string]func(context.Context) error{
+		"tail": func(ctx context.Context) error {
+			return binlog.NewSource(cfg, info, nil).Run(ctx, info.Current, newRecorder(info.Current))
+		},
+		"reader": func(ctx context.Context) error { _, err := reader.Table(ctx, tableA(db)); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				_ = call(ctx)
+				close(ended)
+			}()
+			cancel()
+			await(t, ended, "it ended")
+		})
+	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAnotherServerIsNoticed: its log does not go on where the first one's ended.
+func TestAnotherServerIsNoticed(t *testing.T) {
+	first := servicestest.NewDatabase(t, services.MySQL)
+	first.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, "INSERT INTO a VALUES (1)")
+	cfg := configOf(t, first)
+	server, err := binlog.Inspect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := configOf(t, servicestest.CreateDatabase(t, servicestest.StartSQL(t, services.MySQL, services.SQLOptions{})))
+	err = binlog.NewSource(other, server, nil).Run(t.Context(), server.Current, newRecorder(server.Current))
+	if !errors.Is(err, binlog.ErrPositionLost) || !strings.Contains(err.Error(), "the server lacks transactions that were read before") {
+		t.Errorf("the tail ended with %v", err)
+	}
+	mariadb := configOf(t, servicestest.NewDatabase(t, services.MariaDB))
+	err = binlog.NewSource(mariadb, server, nil).Run(t.Context(), server.Current, newRecorder(server.Current))
+	if err == nil || !strings.Contains(err.Error(), "the server is now mariadb, it was mysql") {
+		t.Errorf("the tail ended with %v", err)
+	}
+	bare := configOf(t, servicestest.CreateDatabase(t, withoutGTIDs(t)))
+	err = binlog.NewSource(bare, server, nil).Run(t.Context(), server.Current, newRecorder(server.Current))
+	if !errors.Is(err, binlog.ErrPositionLost) || !strings.Contains(err.Error(), "the server has no GTIDs any more") {
+		t.Errorf("the tail ended with %v", err)
+	}
+	info, err := binlog.Inspect(t.Context(), bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info.Identity = "another"
+	err = binlog.NewSource(bare, info, nil).Run(t.Context(), info.Current, newRecorder(info.Current))
+	if !errors.Is(err, binlog.ErrPositionLost) || !strings.Contains(err.Error(), "another server") {
+		t.Errorf("the tail ended with %v", err)
+	}
+}
+
+// TestErrorOfTheHandlerEndsTheTail, and a panic does, rather than being taken
+// for a broken connection.
+func TestErrorOfTheHandlerEndsTheTail(t *testing.T) {
+	db := servicestest.NewDatabase(t, services.MySQL)
+	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`)
+	cfg := configOf(t, db)
+	server, err := binlog.Inspect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.MustExec(t, "INSERT INTO a VALUES (1)")
+	source := binlog.NewSource(cfg, server, []binlog.TableName{tableA(db)})
+	broken := errors.New("full")
+	rec := newRecorder(server.Current)
+	rec.fail = func(string) error { return broken }
+	if err := source.Run(t.Context(), server.Current, rec); !errors.Is(err, broken) || !strings.Contains(err.Error(), "read the binlog at ") {
+		t.Errorf("the tail ended with %v, want %v", err, broken)
+	}
+	rec = newRecorder(server.Current)
+	rec.fail = func(string) error { panic("impossible") }
+	if err := source.Run(t.Context(), server.Current, rec); err == nil || !strings.Contains(err.Error(), "panic: impossible") {
+		t.Errorf("the tail ended with %v", err)
+	}
+}
+
+// TestManyTableMaps: more tables than are remembered, and a statement that
+// changes two of them.
+func TestManyTableMaps(t *testing.T) {
+	db := servicestest.NewDatabase(t, services.MariaDB)
+	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v INT)`, `CREATE TABLE b (id INT PRIMARY KEY, v INT)`, `INSERT INTO a VALUES (1, 0)`, `INSERT INTO b VALUES (1, 0)`)
+	const flushes = 2100 // each gives both tables another number
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	cfg := configOf(t, db)
+	from := current(t, cfg)
+	for n := range flushes {
+		for _, s := range []string{"FLUSH LOCAL TABLES", fmt.Sprintf("UPDATE a, b SET a.v = %d, b.v = %d", n+1, n+1)} {
+			if _, err := conn.ExecContext(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rec := newRecorder(from)
+	follow(t, cfg, from, rec, tableA(db))
+	if got := rec.until(t, current(t, cfg)); len(got) != flushes {
+		t.Errorf("%d changes, want %d", len(got), flushes)
+	}
+}

@@ -1,0 +1,483 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/pusher"
+)
+
+// todos is the table of these tests.
+var todos = &binlog.Table{
+	Name: binlog.TableName{Schema: "app", Table: "todos"},
+	Columns: []binlog.Column{
+		{Name: "id", Kind: binlog.Integer}, {Name: "user_id", Kind: binlog.Integer},
+		{Name: "team_id", Kind: binlog.Integer, Nullable: true}, {Name: "v", Kind: binlog.Text, Charset: "utf8mb4"},
+	},
+	Key: []int{0}, Unique: [][]int{{0}},
+}
+
+// todo is a row of it. Every change gives a row another v. Without a team, team is 0.
+type todo struct {
+	ID   int    `json:"id"`
+	User int    `json:"user_id"`
+	Team int    `json:"team_id"`
+	V    string `json:"v"`
+}
+
+func (d todo) row() *binlog.Row {
+	values := [][]byte{strconv.AppendInt(nil, int64(d.ID), 10), strconv.AppendInt(nil, int64(d.User), 10), nil, []byte(d.V)}
+	if d.Team != 0 {
+		values[2] = strconv.AppendInt(nil, int64(d.Team), 10)
+	}
+	return binlog.TextRow(todos, values)
+}
+
+// userChannel is the channel of a user's own.
+func userChannel(user int) string { return fmt.Sprint("private-chorus.user.", user) }
+
+// world is a database and its binary log, in memory. Transaction n of the log
+// ends at offset n+1. Its steps can be made to wait or to fail.
+type world struct {
+	t testing.TB
+
+	mu    sync.Mutex
+	log   [][]binlog.Change
+	rows  map[int]todo
+	grown chan struct{} // closed and renewed when log grows
+	v     int
+	ended error // ends Run
+	// reads are the points that rows were asked for after.
+	reads []uint32
+
+	// step is told of everything that is about to happen, if it is set:
+	// "change 0.1" (transaction 0, its second change), "commit 0", and "rows"
+	// when rows were read and are about to be given.
+	step func(ctx context.Context, name string) error
+}
+
+// epochTime is when the first transaction of a world was committed.
+var epochTime = time.Date(2026, 11, 22, 17, 25, 39, 0, time.UTC)
+
+func newWorld(t testing.TB) *world {
+	return &world{t: t, rows: map[int]todo{}, grown: make(chan struct{})}
+}
+
+// put and del are what a transaction does to a row.
+func put(id, user int) todo       { return todo{ID: id, User: user} }
+func shared(id, team int) todo    { return todo{ID: id, Team: team} }
+func del(id int) todo             { return todo{ID: id, V: "deleted"} }
+func big(id, user, size int) todo { return todo{ID: id, User: user, V: strings.Repeat("x", size)} }
+
+// commit makes a transaction. A todo with a v of "deleted" deletes.
+func (w *world) commit(todos ...todo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var changes []binlog.Change
+	at := uint64(epochTime.Add(time.Duration(len(w.log)) * time.Millisecond).UnixMicro())
+	for _, d := range todos {
+		c := binlog.Change{Kind: binlog.Insert, Time: at}
+		if old, ok := w.rows[d.ID]; ok {
+			c.Kind, c.Before = binlog.Update, old.row()
+		}
+		if d.V == "deleted" {
+			if c.Before == nil {
+				continue
+			}
+			c.Kind = binlog.Delete
+			delete(w.rows, d.ID)
+		} else {
+			if d.V == "" {
+				w.v++
+				d.V = fmt.Sprint("v", w.v)
+			}
+			w.rows[d.ID] = d
+			c.After = d.row()
+		}
+		changes = append(changes, c)
+	}
+	if len(changes) > 0 {
+		w.log = append(w.log, changes)
+		w.wake()
+	}
+}
+
+func (w *world) wake() {
+	close(w.grown)
+	w.grown = make(chan struct{})
+}
+
+// end makes Run return an error.
+func (w *world) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = err
+	w.wake()
+}
+
+func (w *world) before(ctx context.Context, format string, args ...any) error {
+	w.mu.Lock()
+	step := w.step
+	w.mu.Unlock()
+	if step == nil {
+		return nil
+	}
+	return step(ctx, fmt.Sprintf(format, args...))
+}
+
+func (w *world) onStep(step func(ctx context.Context, name string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.step = step
+}
+
+// gate makes the world wait at one step; it is passed once open is called.
+func (w *world) gate(step string) (reached <-chan struct{}, open func()) {
+	at, pass := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.onStep(func(ctx context.Context, name string) error {
+		if name != step {
+			return nil
+		}
+		once.Do(func() { close(at) })
+		select {
+		case <-pass:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return at, sync.OnceFunc(func() { close(pass) })
+}
+
+func position(offset int) binlog.Position {
+	return binlog.Position{Flavor: binlog.MySQL, File: "log.000001", Offset: uint32(offset)}
+}
+
+// Run implements Source.
+func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler) error {
+	for n := int(from.Offset); ; n++ {
+		changes, err := w.next(ctx, n, h)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		for i := range changes {
+			err := w.before(ctx, "change %d.%d", n, i)
+			if err == nil {
+				err = h.Change(ctx, &changes[i])
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("read: %w", err)
+			}
+		}
+		err = w.before(ctx, "commit %d", n)
+		if err == nil {
+			err = h.Commit(ctx, binlog.Point{Time: changes[0].Time, File: "log.000001", Offset: uint32(n + 1)})
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+	}
+}
+
+// next waits for transaction n.
+func (w *world) next(ctx context.Context, n int, h binlog.Handler) ([]binlog.Change, error) {
+	for {
+		w.mu.Lock()
+		grown, ended := w.grown, w.ended
+		var changes []binlog.Change
+		if n < len(w.log) {
+			changes = w.log[n]
+		}
+		w.mu.Unlock()
+		switch {
+		case ended != nil:
+			return nil, ended
+		case changes != nil:
+			return changes, nil
+		}
+		h.Idle(binlog.Point{File: "log.000001", Offset: uint32(n)})
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-grown:
+		}
+	}
+}
+
+// Table implements Reader.
+func (w *world) Table(context.Context, binlog.TableName) (*binlog.Table, error) { return todos, nil }
+
+// Close implements Reader.
+func (w *world) Close() {}
+
+// Rows implements Reader: it reads the newest state, wherever the log is read.
+func (w *world) Rows(ctx context.Context, _ *binlog.Table, _ []int, _ []binlog.KeyColumn, keys []string,
+	after binlog.Position, each func(*binlog.Row) error,
+) (binlog.Position, error) {
+	w.mu.Lock()
+	head := len(w.log)
+	w.reads = append(w.reads, after.Offset)
+	var found []todo
+	for _, key := range keys {
+		var id [1]int
+		if err := json.Unmarshal([]byte(key), &id); err != nil {
+			w.mu.Unlock()
+			return binlog.Position{}, err
+		}
+		if d, ok := w.rows[id[0]]; ok {
+			found = append(found, d)
+		}
+	}
+	w.mu.Unlock()
+	if err := w.before(ctx, "rows"); err != nil {
+		return binlog.Position{}, err
+	}
+	for _, d := range found {
+		if err := each(d.row()); err != nil {
+			return binlog.Position{}, err
+		}
+	}
+	return position(head), nil
+}
+
+func (w *world) head() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.log)
+}
+
+// seen are the rows that belong to a user, by id.
+func (w *world) seen(user int) map[int]todo {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[int]todo{}
+	for id, d := range w.rows {
+		if d.User == user {
+			out[id] = d
+		}
+	}
+	return out
+}
+
+// delivery is an event as a channel's subscribers got it.
+type delivery struct {
+	channel string
+	harmonic.Harmonic
+	row todo
+}
+
+func (d delivery) String() string {
+	return fmt.Sprintf("%s %s %s %s", strings.TrimPrefix(d.channel, "private-"), d.Operation, d.RecordID, d.row.V)
+}
+
+// server is a Pusher server, in memory, with a client on every occupied
+// channel that keeps rows as Chorus's does.
+type server struct {
+	t      testing.TB
+	world  *world
+	limits pusher.Limits
+
+	mu        sync.Mutex
+	occupied  map[string]map[int]todo // and what its client has
+	delivered []delivery
+	flying    map[string]bool // channels with a request in flight
+	requests  int
+	// answer decides what becomes of a request: nil is success. Deliver says
+	// whether it has reached the subscribers all the same.
+	answer func(ctx context.Context, events []pusher.Event) (deliver bool, err error)
+	// listing answers polls in place of the list, if it is set.
+	listing func(ctx context.Context) error
+}
+
+func newServer(t testing.TB, w *world) *server {
+	return &server{
+		t: t, world: w, limits: pusher.Limits{Batch: 10, Channels: 100, DataBytes: 10_000},
+		occupied: map[string]map[int]todo{}, flying: map[string]bool{},
+	}
+}
+
+// subscribe has a client load a user's rows and subscribe.
+func (s *server) subscribe(user int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.occupied[userChannel(user)] = s.world.seen(user)
+}
+
+func (s *server) unsubscribe(user int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.occupied, userChannel(user))
+}
+
+// has is what the user's client has.
+func (s *server) has(user int) map[int]todo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.occupied[userChannel(user)])
+}
+
+// on lists what was delivered on a channel, in order.
+func (s *server) on(channel string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, d := range s.delivered {
+		if d.channel == channel {
+			out = append(out, fmt.Sprintf("%s %s %s", d.Operation, d.RecordID, d.row.V))
+		}
+	}
+	return out
+}
+
+func (s *server) onAnswer(answer func(ctx context.Context, events []pusher.Event) (bool, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+func (s *server) onListing(listing func(ctx context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listing = listing
+}
+
+// Publish implements Publisher.
+func (s *server) Publish(ctx context.Context, events []pusher.Event) error {
+	if err := s.Fits(events); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.requests++
+	var channels []string
+	for _, e := range events {
+		channels = append(channels, e.Channels...)
+	}
+	slices.Sort(channels)
+	channels = slices.Compact(channels)
+	for _, name := range channels {
+		if s.flying[name] {
+			s.t.Errorf("two requests are in flight on %s", name)
+		}
+		s.flying[name] = true
+	}
+	answer := s.answer
+	s.mu.Unlock()
+
+	deliver, err := true, error(nil)
+	if answer != nil {
+		if deliver, err = answer(ctx, events); err == nil {
+			deliver = true
+		}
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range channels {
+		s.flying[name] = false
+	}
+	if deliver {
+		for _, e := range events {
+			s.deliver(e)
+		}
+	}
+	return err
+}
+
+// deliver gives an event to the subscribers of its channels; s.mu is held.
+func (s *server) deliver(e pusher.Event) {
+	h, err := harmonic.Parse(e.Data)
+	if err != nil {
+		s.t.Errorf("published %s: %v", e.Data, err)
+		return
+	}
+	var d todo
+	if err := json.Unmarshal(h.Data, &d); err != nil {
+		s.t.Errorf("published %s: %v", h.Data, err)
+	}
+	id, err := strconv.Atoi(string(h.RecordID))
+	if err != nil {
+		s.t.Errorf("published record %s: %v", h.RecordID, err)
+	}
+	for _, name := range e.Channels {
+		s.delivered = append(s.delivered, delivery{channel: name, Harmonic: h, row: d})
+		rows := s.occupied[name]
+		switch {
+		case rows == nil:
+		case h.Operation == harmonic.Delete:
+			delete(rows, id)
+		default:
+			rows[id] = d
+		}
+	}
+}
+
+// Fits implements Publisher.
+func (s *server) Fits(events []pusher.Event) error {
+	if len(events) > s.limits.Batch {
+		return &pusher.LimitError{What: "events in a batch", Size: len(events), Limit: s.limits.Batch}
+	}
+	for _, e := range events {
+		if len(e.Data) > s.limits.DataBytes {
+			return &pusher.LimitError{What: "bytes of an event's data", Size: len(e.Data), Limit: s.limits.DataBytes}
+		}
+	}
+	return nil
+}
+
+// Cut implements Publisher.
+func (s *server) Cut(e pusher.Event) ([]pusher.Event, error) {
+	var out []pusher.Event
+	for some := range slices.Chunk(e.Channels, s.limits.Channels) {
+		piece := e
+		piece.Channels = some
+		out = append(out, piece)
+	}
+	return out, s.Fits(out[:1])
+}
+
+// Limits implements Publisher.
+func (s *server) Limits() pusher.Limits { return s.limits }
+
+// Channels implements Publisher.
+func (s *server) Channels(ctx context.Context, prefix string) ([]string, error) {
+	s.mu.Lock()
+	listing := s.listing
+	s.mu.Unlock()
+	if listing != nil {
+		if err := listing(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for name := range s.occupied {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// sortedRows is for messages.
+func sortedRows(rows map[int]todo) []todo {
+	return slices.SortedFunc(maps.Values(rows), func(a, b todo) int { return cmp.Compare(a.ID, b.ID) })
+}

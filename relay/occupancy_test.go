@@ -1,0 +1,194 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chorusd/chorusd/pusher"
+)
+
+var errListing = errors.New("the list cannot be had")
+
+func TestEverythingIsPublishedUntilTheFirstPoll(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.commit(put(1, 7), shared(2, 3))
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"create 1 v1"}; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	if got, want := r.on("private-team.3"), []string{"create 2 v2"}; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	if s := r.relay.Status(); s.ChannelsKnown || !s.Reading || !s.Publishing {
+		t.Errorf("status %+v, want reading, publishing, channels not known", s)
+	}
+	r.poll()
+	if s := r.relay.Status(); !s.Ready() {
+		t.Errorf("status %+v, want ready", s)
+	}
+}
+
+func TestSharedChannelsAreAlwaysPublishedTo(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(shared(1, 3))
+	r.commit(shared(1, 4))
+	r.caughtUp()
+	for channel, want := range map[string][]string{
+		"private-team.3": {"create 1 v1", "delete 1 v1"}, // never the new values
+		"private-team.4": {"create 1 v2"},
+	} {
+		if got := r.on(channel); !slices.Equal(got, want) {
+			t.Errorf("%s: published %q, want %q", channel, got, want)
+		}
+	}
+}
+
+// TestFailingPollsOpenEverything: leases freeze while polls fail, and after
+// the length of one everybody is published to, until a poll works again.
+func TestFailingPollsOpenEverything(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Lease = 50 * time.Millisecond
+	r.subscribe(7)
+	r.start()
+	r.poll()
+	for r.relay.Status().ChannelsKnown {
+		r.broken <- errListing
+	}
+	if !r.isActive(7) {
+		t.Error("a lease ended although no poll lacked the channel")
+	}
+	r.commit(put(1, 8))
+	r.caughtUp()
+	if got, want := r.on(userChannel(8)), []string{"create 1 v1"}; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	r.poll()
+	eventually(t, "the active channels are known", func() bool { return r.relay.Status().ChannelsKnown })
+	r.commit(put(1, 8))
+	r.caughtUp()
+	if got := r.on(userChannel(8)); len(got) != 1 {
+		t.Errorf("published to an inactive channel: %q", got)
+	}
+}
+
+func TestWebhooksOpenAndCloseChannels(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Lease = time.Hour
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	r.subscribe(7)
+	r.server.mu.Lock()
+	clear(r.server.occupied[userChannel(7)])
+	r.server.mu.Unlock()
+	occupied := pusher.WebhookEvent{Name: pusher.ChannelOccupied, Channel: userChannel(7)}
+	vacated := pusher.WebhookEvent{Name: pusher.ChannelVacated, Channel: userChannel(7)}
+	other := pusher.WebhookEvent{Name: pusher.ChannelOccupied, Channel: "private-team.3"}
+
+	// At once, without a poll, and with what it has missed.
+	r.relay.Notify(t.Context(), []pusher.WebhookEvent{other, occupied})
+	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
+	r.caughtUp()
+	r.same(7)
+	leases, err := r.store.Channels(t.Context())
+	if err != nil || len(leases) != 1 || leases[0].Channel != userChannel(7) || leases[0].Source != "webhook" {
+		t.Errorf("leases: %+v, %v; want one of user 7's channel by webhook", leases, err)
+	}
+
+	// A word that it was vacated can be wrong, so a poll must confirm it.
+	r.relay.Notify(t.Context(), []pusher.WebhookEvent{vacated})
+	eventually(t, "the lease is shortened", func() bool {
+		leases, err := r.store.Channels(context.Background())
+		return err == nil && len(leases) == 1 && leases[0].Expires.Before(time.Now())
+	})
+	if !r.isActive(7) {
+		t.Error("the channel is closed without a poll")
+	}
+	r.poll()
+	if !r.isActive(7) {
+		t.Error("the channel is closed although a poll has it")
+	}
+	r.unsubscribe(7)
+	r.relay.Notify(t.Context(), []pusher.WebhookEvent{vacated})
+	eventually(t, "a poll closes it", func() bool {
+		r.poll()
+		return !r.isActive(7)
+	})
+
+	// Both in one webhook: the last word counts.
+	r.relay.Notify(t.Context(), []pusher.WebhookEvent{occupied, vacated})
+	r.relay.Notify(t.Context(), []pusher.WebhookEvent{vacated, occupied})
+	eventually(t, "the channel is active again", func() bool { return r.isActive(7) })
+}
+
+// TestFullWindowPublishesToEverybody: what cannot be kept is sent.
+func TestFullWindowPublishesToEverybody(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Window = 2
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), put(2, 7), put(3, 7), put(4, 7))
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"create 3 v3", "create 4 v4"}; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	// The next complete poll empties it.
+	eventually(t, "the window is empty", func() bool {
+		r.poll()
+		return r.relay.window.size() == 0
+	})
+	r.commit(put(5, 7))
+	r.caughtUp()
+	if got := r.on(userChannel(7)); len(got) != 2 {
+		t.Errorf("published to an inactive channel: %q", got)
+	}
+}
+
+// TestChannelsThatComeAndGo has clients subscribe and leave at random while
+// rows change, and expects each that stays to have what the database has.
+func TestChannelsThatComeAndGo(t *testing.T) {
+	r := newRig(t)
+	r.onListing(nil) // poll all the time
+	r.start()
+	const users, rows = 6, 20
+	random := newRandom(t)
+	for range 400 {
+		user := 1 + random.IntN(users)
+		switch random.IntN(10) {
+		case 0:
+			r.subscribe(user)
+		case 1:
+			r.unsubscribe(user)
+		case 2:
+			r.commit(del(1 + random.IntN(rows)))
+		default:
+			r.commit(put(1+random.IntN(rows), user), put(1+random.IntN(rows), 1+random.IntN(users)))
+		}
+		if random.IntN(8) == 0 {
+			at := r.head() - random.IntN(3)
+			eventually(t, "the relay follows", func() bool {
+				r.relay.mu.Lock()
+				defer r.relay.mu.Unlock()
+				return int(r.relay.tail.Offset) >= at
+			})
+		}
+	}
+	for user := 1; user <= users; user++ {
+		r.server.mu.Lock()
+		there := r.server.occupied[userChannel(user)] != nil
+		r.server.mu.Unlock()
+		if !there {
+			continue
+		}
+		eventually(t, "the channel is active", func() bool { return r.isActive(user) })
+		r.caughtUp()
+		r.same(user)
+	}
+}

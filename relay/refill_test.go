@@ -1,0 +1,260 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestFirstSightingIsRefilled(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), put(2, 7), put(3, 8))
+	r.commit(put(1, 7))
+	r.commit(del(2))
+	r.caughtUp()
+	if got := r.on(userChannel(7)); len(got) != 0 {
+		t.Fatalf("published to an inactive channel: %v", got)
+	}
+	// The client has loaded its rows, then more changes, then a poll sees it.
+	r.subscribe(7)
+	r.commit(put(1, 7), put(4, 7), del(3))
+	r.caughtUp()
+	r.poll()
+	r.caughtUp()
+	want := []string{"update 1 v5", "delete 2 ", "update 4 v6"}
+	if got := r.on(userChannel(7)); !slices.Equal(sorted(got), sorted(want)) {
+		t.Errorf("refilled with %q, want %q", got, want)
+	}
+	r.same(7)
+	// From here on its changes go to it at once, and nothing is left to refill.
+	r.commit(put(1, 7))
+	r.caughtUp()
+	r.same(7)
+	if left, err := r.store.Refills(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("refills that are left: %v, %v", left, err)
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
+
+// TestWindowIsTrimmed: a record of longer ago than the last complete poll is
+// not sent again.
+func TestWindowIsTrimmed(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	r.poll()
+	r.poll()
+	r.commit(put(2, 7))
+	r.caughtUp()
+	r.subscribe(7)
+	r.poll()
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"update 2 v2"}; !slices.Equal(got, want) {
+		t.Errorf("refilled with %q, want %q", got, want)
+	}
+	if n := r.relay.window.size(); n > 1 {
+		t.Errorf("the window holds %d records", n)
+	}
+}
+
+// TestOvertakenRecordIsNotRefilled: what was read for a refill is older than
+// an event that has gone to the channel since.
+func TestOvertakenRecordIsNotRefilled(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), put(2, 7))
+	r.caughtUp()
+	reached, open := r.gate("rows")
+	defer open()
+	r.subscribe(7)
+	r.poll()
+	<-reached
+	r.commit(put(1, 7)) // v3, after v1 was read
+	eventually(t, "the change is published", func() bool { return len(r.on(userChannel(7))) == 1 })
+	open()
+	r.caughtUp()
+	want := []string{"update 1 v3", "update 2 v2"}
+	if got := r.on(userChannel(7)); !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	r.same(7)
+}
+
+// TestRefillWaitsForTheOpenTransaction: what is in the window may belong to a
+// transaction that is half read, so rows are read only after its commit.
+func TestRefillWaitsForTheOpenTransaction(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	reached, open := r.gate("change 0.1")
+	defer open()
+	r.commit(put(1, 7), put(2, 7))
+	<-reached
+	r.subscribe(7)
+	r.poll()
+	eventually(t, "the channel is active and a refill is under way", func() bool {
+		left, err := r.store.Refills(context.Background())
+		return r.isActive(7) && err == nil && len(left) == 1
+	})
+	open()
+	r.caughtUp()
+	if len(r.reads) == 0 || r.reads[0] < 1 {
+		t.Errorf("rows were read after positions %v, the transaction ends at 1", r.reads)
+	}
+	r.same(7)
+}
+
+// TestChannelThatComesBackDuringItsRefill: it lapses while the rows of its
+// first refill are read, changes meanwhile, and comes back.
+func TestChannelThatComesBackDuringItsRefill(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), put(2, 7))
+	r.caughtUp()
+	reached, open := r.gate("rows")
+	defer open()
+	r.subscribe(7)
+	r.poll()
+	<-reached
+	r.unsubscribe(7)
+	eventually(t, "the channel lapses", func() bool {
+		r.poll()
+		return !r.isActive(7)
+	})
+	r.commit(put(1, 7)) // nobody is there
+	eventually(t, "it is kept", func() bool { at, _ := r.relay.ledger.settled(); return at == position(2).String() })
+	r.subscribe(7)
+	r.commit(put(2, 7))
+	eventually(t, "it is kept, too", func() bool { at, _ := r.relay.ledger.settled(); return at == position(3).String() })
+	r.poll()
+	eventually(t, "the channel is back", func() bool { return r.isActive(7) })
+	r.commit(put(3, 7))
+	open()
+	r.caughtUp()
+	r.same(7)
+	if left, err := r.store.Refills(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("refills that are left: %v, %v", left, err)
+	}
+}
+
+// TestRefillSurvivesARestart: its keys are in Redis until they were sent.
+func TestRefillSurvivesARestart(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), put(2, 7))
+	r.caughtUp()
+	reached, open := r.gate("rows")
+	defer open()
+	r.subscribe(7)
+	r.poll()
+	<-reached
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.onStep(nil)
+	r.commit(put(2, 7))
+	r.start()
+	r.poll()
+	r.caughtUp()
+	r.same(7)
+}
+
+// TestRestartRefillsWhatLapsedChannelsMissed: when the relay ends, Redis may
+// still have the lease of a channel for which it had begun to keep records.
+func TestRestartRefillsWhatLapsedChannelsMissed(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	store := r.open()
+	if err := store.RenewChannels(t.Context(), "poll", []string{userChannel(7)}, time.Now(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Close()
+	r.subscribe(7)
+	r.server.mu.Lock()
+	clear(r.server.occupied[userChannel(7)]) // it had loaded before the change
+	r.server.mu.Unlock()
+	r.start()
+	r.poll()
+	r.caughtUp()
+	r.same(7)
+}
+
+func TestLargeRefillGoesInChunks(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	var rows []todo
+	for id := range 2*refillChunk + 1 {
+		rows = append(rows, put(id, 7))
+	}
+	r.commit(rows...)
+	r.caughtUp()
+	r.subscribe(7)
+	r.server.mu.Lock()
+	clear(r.server.occupied[userChannel(7)])
+	r.server.mu.Unlock()
+	r.poll()
+	r.caughtUp()
+	r.same(7)
+	if len(r.reads) != 3 {
+		t.Errorf("rows were read %d times, want 3", len(r.reads))
+	}
+}
+
+// TestMovedRowIsRefilledAsADelete: a row that now belongs to another user is
+// taken away from the one who missed the move.
+func TestMovedRowIsRefilledAsADelete(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	r.poll()
+	r.subscribe(7) // has row 1
+	r.commit(put(1, 8))
+	r.caughtUp()
+	r.poll()
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"delete 1 "}; !slices.Equal(got, want) {
+		t.Errorf("refilled with %q, want %q: the new owner's values are not for the old one", got, want)
+	}
+	r.same(7)
+}
+
+// TestRefusedRefillIsSetAside: one record that the server refuses does not
+// keep the others from being refilled.
+func TestRefusedRefillIsSetAside(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), big(2, 7, 20_000), put(3, 7))
+	r.caughtUp()
+	r.subscribe(7)
+	r.poll()
+	r.caughtUp()
+	letters, err := r.store.DeadLetters(t.Context())
+	if err != nil || len(letters) != 1 || letters[0].Key != "[2]" {
+		t.Errorf("set aside: %v, %v; want record [2]", letters, err)
+	}
+	if got, want := r.on(userChannel(7)), []string{"update 1 v1", "update 3 v2"}; !slices.Equal(got, want) {
+		t.Errorf("refilled with %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,221 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/redisstate"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+// patience is how long a test waits for what must come; it decides nothing
+// but when to give up.
+const patience = 30 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(patience)
+	for !holds() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("in %s it did not come to this: %s", patience, what)
+		}
+	}
+}
+
+// rig is a relay between a world and a server, with its state in a real Redis.
+type rig struct {
+	*world
+	*server
+	t     testing.TB
+	cfg   Config
+	redis redisstate.Config
+	store *redisstate.Store
+	relay *Relay
+	// polls passes polls one by one; closed, all of them.
+	polls chan struct{}
+	// broken makes polls fail.
+	broken chan error
+	done   chan error // why the relay ended
+	stop   func() error
+}
+
+const testGeneration harmonic.Generation = 42
+
+// newRig makes a rig of which nothing runs yet. Polls wait for poll.
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	w := newWorld(t)
+	db := servicestest.NewRedisDatabase(t)
+	r := &rig{
+		t: t, world: w, server: newServer(t, w), polls: make(chan struct{}), broken: make(chan error),
+		redis: redisstate.Config{Addr: db.Addr, DB: db.Number, Prefix: "test:"},
+		cfg: Config{
+			From: position(0), Generation: testGeneration, Source: "here",
+			PollInterval: 2 * time.Millisecond, Lease: time.Millisecond, Window: 1000, Workers: 4,
+		},
+	}
+	r.onListing(func(ctx context.Context) error { return r.turn(ctx) })
+	return r
+}
+
+// turn waits for a poll to be let through, or to be made to fail.
+func (r *rig) turn(ctx context.Context) error {
+	select {
+	case <-r.polls:
+		return nil
+	case err := <-r.broken:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func newMapper(t testing.TB) *mapping.Mapper {
+	t.Helper()
+	m, problems := mapping.New(mapping.Config{
+		UserChannel: "chorus.user.{id}",
+		Tables: map[string]mapping.Table{"todos": {
+			Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: []string{"user:{user_id}", "channel:team.{team_id}"},
+		}},
+	}, "app", time.UTC)
+	for _, p := range problems {
+		t.Fatal(p)
+	}
+	return m
+}
+
+func newTestLogger(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
+func (r *rig) open() *redisstate.Store {
+	r.t.Helper()
+	store, err := redisstate.Open(context.Background(), r.redis, newTestLogger(r.t))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return store
+}
+
+// start runs a relay on what Redis holds.
+func (r *rig) start() {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r.done = make(chan error, 1)
+	store := r.open()
+	cfg := r.cfg
+	switch cp, err := store.LoadCheckpoint(ctx); {
+	case err == nil:
+		if cfg.From, err = binlog.ParsePosition(cp.Position); err != nil {
+			r.t.Fatal(err)
+		}
+		cfg.Seq = harmonic.Seq(cp.LastSeq)
+	case !errors.Is(err, redisstate.ErrNoCheckpoint):
+		r.t.Fatal(err)
+	}
+	r.store = store
+	r.relay = New(cfg, Parts{
+		Source: r.world, Reader: r.world, Publisher: r.server, State: store,
+		Mapper: newMapper(r.t), RefillMapper: newMapper(r.t), Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
+	})
+	relay, done := r.relay, r.done
+	go func() {
+		done <- relay.Run(ctx)
+		close(done)
+	}()
+	r.stop = sync.OnceValue(func() error {
+		cancel()
+		defer store.Close()
+		return <-done
+	})
+	stop := r.stop
+	r.t.Cleanup(func() { _ = stop() })
+}
+
+// poll lets one poll through and waits until the relay has taken it.
+func (r *rig) poll() {
+	r.t.Helper()
+	before, err := r.store.LastPoll(context.Background())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.polls <- struct{}{}
+	eventually(r.t, "a poll is complete", func() bool {
+		last, err := r.store.LastPoll(context.Background())
+		return err == nil && last.Epoch > before.Epoch
+	})
+}
+
+// caughtUp waits until all that was committed is settled and nothing is
+// under way to anybody.
+func (r *rig) caughtUp() {
+	r.t.Helper()
+	eventually(r.t, "the relay has caught up", func() bool {
+		at, _ := r.relay.ledger.settled()
+		r.relay.mu.Lock()
+		refills := len(r.relay.refills)
+		r.relay.mu.Unlock()
+		return at == position(r.head()).String() && refills == 0 && r.relay.queue.depth() == 0
+	})
+}
+
+// same checks that a user's client has what the database has.
+func (r *rig) same(user int) {
+	r.t.Helper()
+	if got, want := r.has(user), r.seen(user); !maps.Equal(got, want) {
+		r.t.Errorf("the client of user %d has %v, the database %v", user, sortedRows(got), sortedRows(want))
+	}
+}
+
+// isActive says whether a user's channel is known to be active.
+func (r *rig) isActive(user int) bool {
+	r.relay.mu.Lock()
+	defer r.relay.mu.Unlock()
+	_, ok := r.relay.active[userChannel(user)]
+	return ok
+}
+
+// newRandom is another one each time; the log tells how to have it again.
+func newRandom(t testing.TB) *rand.Rand {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// checkpoint is what Redis holds.
+func (r *rig) checkpoint() redisstate.Checkpoint {
+	r.t.Helper()
+	store := r.open()
+	defer store.Close()
+	cp, err := store.LoadCheckpoint(context.Background())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return cp
+}
+
+// saved is the checkpoint's position; "" without one.
+func (r *rig) saved() string {
+	r.t.Helper()
+	store := r.open()
+	defer store.Close()
+	cp, err := store.LoadCheckpoint(context.Background())
+	if err != nil && !errors.Is(err, redisstate.ErrNoCheckpoint) {
+		r.t.Fatal(err)
+	}
+	return cp.Position
+}
