@@ -36,9 +36,9 @@ func setGlobal(t *testing.T, db *servicestest.Database, name, value string) {
 	if err := db.QueryRow("SELECT @@GLOBAL." + name).Scan(&old); err != nil {
 		t.Fatal(err)
 	}
-	db.MustExec(t, fmt.Sprintf("SET GLOBAL %s = '%s'", name, value))
+	db.MustExec(t, fmt.Sprintf("SET GLOBAL %s = %s", name, value))
 	t.Cleanup(func() {
-		if _, err := db.Exec(fmt.Sprintf("SET GLOBAL %s = '%s'", name, old)); err != nil {
+		if _, err := db.Exec(fmt.Sprintf("SET GLOBAL %s = %s", name, old)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -173,7 +173,7 @@ func TestStreamReadsThePastWithFullMetadata(t *testing.T) {
 		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(20) CHARACTER SET latin1, n TINYINT UNSIGNED)`)
 		cfg := configOf(t, db)
 		from := current(t, cfg)
-		db.MustExec(t, "INSERT INTO a VALUES (1, 'é', 200)", "ALTER TABLE a DROP COLUMN v, MODIFY n TINYINT", "UPDATE a SET n = -1")
+		db.MustExec(t, "INSERT INTO a VALUES (1, 'é', 200)", "ALTER TABLE a DROP COLUMN v, MODIFY n SMALLINT", "UPDATE a SET n = -1")
 		rec := newRecorder(from)
 		follow(t, cfg, from, rec, tableA(db))
 		got := rec.until(t, current(t, cfg))

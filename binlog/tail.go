@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -398,12 +399,31 @@ func (t *tail) awaitDefinition() error {
 func (t *tail) concerns(schema, statement string) bool {
 	statement = strings.ToLower(statement)
 	for name := range t.source.wanted {
-		if strings.Contains(statement, strings.ToLower(name.Table)) &&
-			(schema == name.Schema || strings.Contains(statement, strings.ToLower(name.Schema))) {
+		if names(statement, name.Table) && (schema == name.Schema || names(statement, name.Schema)) {
 			return true
 		}
 	}
 	return false
+}
+
+// names says whether a statement in lower case has a name in it that is not a
+// part of a longer one.
+func names(statement, name string) bool {
+	inner := func(b byte) bool {
+		return b == '_' || b == '$' || b >= utf8.RuneSelf || 'a' <= b && b <= 'z' || '0' <= b && b <= '9'
+	}
+	name = strings.ToLower(name)
+	for at := 0; ; {
+		i := strings.Index(statement[at:], name)
+		if i < 0 {
+			return false
+		}
+		start, end := at+i, at+i+len(name)
+		if (start == 0 || !inner(statement[start-1])) && (end == len(statement) || !inner(statement[end])) {
+			return true
+		}
+		at = start + 1
+	}
 }
 
 // words takes the first word of a statement, in upper case, past comments.

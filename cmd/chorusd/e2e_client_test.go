@@ -122,7 +122,7 @@ func (c *client) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	c.connections.Add(1)
 	conn.SetReadLimit(1 << 20)
 	for {

@@ -71,7 +71,7 @@ func TestMainJob(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer tx.Rollback()
+			defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 			for _, statement := range statements {
 				if _, err := tx.ExecContext(t.Context(), statement); err != nil {
 					t.Fatalf("%s: %v", statement, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -214,7 +215,7 @@ func (l *load) try(ctx context.Context, number int, changes []loadChange) error 
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	if _, err := tx.ExecContext(ctx, "INSERT INTO commits VALUES (?)", number); err != nil {
 		return err
 	}
@@ -378,10 +379,7 @@ func (s *stack) rows(t *testing.T, user int) map[int]int {
 // took the events: creates and updates put, deletes delete.
 func applied(t *testing.T, rows map[int]int, events []received) map[int]int {
 	t.Helper()
-	state := map[int]int{}
-	for id, version := range rows {
-		state[id] = version
-	}
+	state := maps.Clone(rows)
 	for _, e := range events {
 		k := keyOf(t, e)
 		if k.op == harmonic.Delete {

@@ -98,7 +98,7 @@ func TestOutages(t *testing.T) {
 		accounted(t, c, loadPlatform, l.of(0))
 		// After a freeze, the user's channel was refilled as well.
 		awaitAll(t, c, "chorus.user.7", l.of(7))
-		(&visitor{client: c, user: 7}).converge(t)
+		(&visitor{client: c, user: 7, begin: map[int]int{}}).converge(t)
 		d.terminate(t)
 		_, at := s.checkpoint(t)
 		if covered := lastTransaction(t, at.GTIDs) - l.before; covered != l.committed() {

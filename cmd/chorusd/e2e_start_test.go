@@ -109,7 +109,7 @@ func TestCheckpointLost(t *testing.T) {
 			d.terminate(t)
 			// From now: what is in the log already stays there.
 			s.db.MustExec(t, "INSERT INTO notes VALUES (3, 7, 'skipped')")
-			d = s.start(t, "--start-over", "--mysql.start=now")
+			s.start(t, "--start-over", "--mysql.start=now")
 			s.db.MustExec(t, "INSERT INTO notes VALUES (4, 7, 'new')")
 			want = append(want, `delete notes 2 {"id":2,"user_id":7,"body":"b"}`, `create notes 4 {"id":4,"user_id":7,"body":"new"}`)
 			c.awaitTexts(t, "chorus.user.7", true, want...)

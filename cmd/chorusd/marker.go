@@ -23,7 +23,10 @@ func (m marker) exists() (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, fmt.Errorf("state_dir: %w; name a folder that chorusd may use", err)
+	}
+	return true, nil
 }
 
 func (m marker) write() error {
