@@ -106,7 +106,11 @@ func appendJSONB(dst []byte, kind byte, v []byte, depth int, values *int) ([]byt
 	case jsonbUint64:
 		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(v), 10), nil
 	case jsonbDouble:
-		return appendJSONDouble(dst, math.Float64frombits(binary.LittleEndian.Uint64(v))), nil
+		f := math.Float64frombits(binary.LittleEndian.Uint64(v))
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return dst, errJSON
+		}
+		return appendJSONDouble(dst, f), nil
 	case jsonbString:
 		s, err := jsonbBytes(v)
 		return harmonic.AppendString(dst, s), err

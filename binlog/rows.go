@@ -128,7 +128,11 @@ func (t *tail) compressedRows(ctx context.Context, kind ChangeKind, body []byte)
 	if len(body) < at+bitmaps {
 		return fatal("malformed rows event")
 	}
-	data, err := mysql.DecompressMariadbData(body[at+bitmaps:])
+	packed := body[at+bitmaps:]
+	if len(packed) == 0 || len(packed) < 1+int(packed[0]&7) { // a byte that says how many say the size
+		return fatal("malformed rows event")
+	}
+	data, err := mysql.DecompressMariadbData(packed)
 	if err != nil {
 		return fatal("decompress rows: %w", err)
 	}

@@ -128,7 +128,11 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 		clear(t.tables)
 		return t.formatParser(e.RawData)
 	case *replication.RotateEvent:
-		t.file, t.offset = string(ev.NextLogName), uint32(ev.Position)
+		// A dump by GTID starts with a made-up one to the start of the file,
+		// whose events before the GTIDs it leaves out.
+		if name := string(ev.NextLogName); name != t.file || h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 {
+			t.file, t.offset = name, uint32(ev.Position)
+		}
 		return t.idle()
 	case *replication.GenericEvent:
 		return t.event(ctx, event{
