@@ -27,9 +27,24 @@ func wideTable() *Table {
 		code byte
 		meta uint16
 	}{
-		{"tiny", 1, 0}, {"int24", 9, 0}, {"long", 8, 0}, {"float", 4, 4}, {"double", 5, 8}, {"year", 13, 0}, {"date", 10, 0},
-		{"decimal", 246, 30<<8 | 12}, {"time", 19, 3}, {"datetime", 18, 6}, {"timestamp", 17, 5}, {"bit", 16, 1<<8 | 3},
-		{"varchar", 15, 300}, {"blob", 252, 4}, {"json", 245, 4}, {"enum", 254, 247<<8 | 1}, {"set", 254, 248<<8 | 1}, {"char", 254, 254<<8 | 40},
+		{"tiny", 1, 0},
+		{"int24", 9, 0},
+		{"long", 8, 0},
+		{"float", 4, 4},
+		{"double", 5, 8},
+		{"year", 13, 0},
+		{"date", 10, 0},
+		{"decimal", 246, 30<<8 | 12},
+		{"time", 19, 3},
+		{"datetime", 18, 6},
+		{"timestamp", 17, 5},
+		{"bit", 16, 1<<8 | 3},
+		{"varchar", 15, 300},
+		{"blob", 252, 4},
+		{"json", 245, 4},
+		{"enum", 254, 247<<8 | 1},
+		{"set", 254, 248<<8 | 1},
+		{"char", 254, 254<<8 | 40},
 	} {
 		w := describe(d.code, d.meta)
 		if !w.known() {
@@ -214,9 +229,16 @@ func TestLengthEncoded(t *testing.T) {
 		n     uint64
 		size  int
 	}{
-		{nil, 0, 0}, {[]byte{0}, 0, 1}, {[]byte{250, 9}, 250, 1}, {[]byte{251}, 0, 0},
-		{[]byte{252, 1}, 0, 0}, {[]byte{252, 1, 2}, 0x201, 3}, {[]byte{253, 1, 2, 3}, 0x30201, 4}, {[]byte{253, 1, 2}, 0, 0},
-		{[]byte{254, 1, 2, 3, 4, 5, 6, 7, 8}, 0x807060504030201, 9}, {[]byte{254, 1, 2, 3, 4, 5, 6, 7}, 0, 0},
+		{nil, 0, 0},
+		{[]byte{0}, 0, 1},
+		{[]byte{250, 9}, 250, 1},
+		{[]byte{251}, 0, 0},
+		{[]byte{252, 1}, 0, 0},
+		{[]byte{252, 1, 2}, 0x201, 3},
+		{[]byte{253, 1, 2, 3}, 0x30201, 4},
+		{[]byte{253, 1, 2}, 0, 0},
+		{[]byte{254, 1, 2, 3, 4, 5, 6, 7, 8}, 0x807060504030201, 9},
+		{[]byte{254, 1, 2, 3, 4, 5, 6, 7}, 0, 0},
 	} {
 		if n, size := lengthEncoded(c.bytes); n != c.n || size != c.size {
 			t.Errorf("%v: %d in %d bytes, want %d in %d", c.bytes, n, size, c.n, c.size)
@@ -232,8 +254,16 @@ func TestUnknownTypesAreRefused(t *testing.T) {
 		code byte
 		meta uint16
 	}{
-		{"old DECIMAL", 0, 0}, {"old TIMESTAMP", 7, 0}, {"old TIME", 11, 0}, {"old DATETIME", 12, 0}, {"typed array", 20, 0}, {"from the future", 200, 0},
-		{"DECIMAL of more fraction than digits", 246, 3<<8 | 5}, {"TIME of 7 digits", 19, 7}, {"BLOB of 5 bytes of length", 252, 5}, {"ENUM of no size", 254, 247 << 8},
+		{"old DECIMAL", 0, 0},
+		{"old TIMESTAMP", 7, 0},
+		{"old TIME", 11, 0},
+		{"old DATETIME", 12, 0},
+		{"typed array", 20, 0},
+		{"from the future", 200, 0},
+		{"DECIMAL of more fraction than digits", 246, 3<<8 | 5},
+		{"TIME of 7 digits", 19, 7},
+		{"BLOB of 5 bytes of length", 252, 5},
+		{"ENUM of no size", 254, 247 << 8},
 	} {
 		if w := describe(c.code, c.meta); w.known() {
 			t.Errorf("%s is taken for %+v", c.name, w)
@@ -282,9 +312,16 @@ func TestNamesInStatements(t *testing.T) {
 		statement string
 		want      bool
 	}{
-		{"insert into todos values (1)", true}, {"insert into `todos` values (1)", true}, {"update app.todos set x = 1", true},
-		{"todos", true}, {"insert into todos_log values (1)", false}, {"insert into mytodos values (1)", false},
-		{"insert into mytodos select * from todos", true}, {"insert into todos2 values (1)", false}, {"insert into todosé values (1)", false}, {"", false},
+		{"insert into todos values (1)", true},
+		{"insert into `todos` values (1)", true},
+		{"update app.todos set x = 1", true},
+		{"todos", true},
+		{"insert into todos_log values (1)", false},
+		{"insert into mytodos values (1)", false},
+		{"insert into mytodos select * from todos", true},
+		{"insert into todos2 values (1)", false},
+		{"insert into todosé values (1)", false},
+		{"", false},
 	} {
 		if got := names(c.statement, "Todos"); got != c.want {
 			t.Errorf("%q names the table: %v", c.statement, got)
@@ -318,9 +355,16 @@ func TestPositions(t *testing.T) {
 		a, b Position
 		want bool
 	}{
-		{late, early, true}, {early, late, false}, {early, none, true}, {none, early, false},
-		{more, bytes, true}, {bytes, more, false}, {ahead, maria, true}, {maria, ahead, false},
-		{maria, Position{File: "m.000001", Offset: 9}, true}, {maria, Position{File: "m.000001", Offset: 10}, false},
+		{late, early, true},
+		{early, late, false},
+		{early, none, true},
+		{none, early, false},
+		{more, bytes, true},
+		{bytes, more, false},
+		{ahead, maria, true},
+		{maria, ahead, false},
+		{maria, Position{File: "m.000001", Offset: 9}, true},
+		{maria, Position{File: "m.000001", Offset: 10}, false},
 	} {
 		if got := c.a.Covers(c.b); got != c.want {
 			t.Errorf("%s covers %s: %v", c.a, c.b, got)

@@ -50,7 +50,8 @@ func TestStreamStopsAtWhatItCannotRead(t *testing.T) {
 			"XA transaction changed",
 		},
 		{
-			"partial JSON", []services.Kind{services.MySQL},
+			"partial JSON",
+			[]services.Kind{services.MySQL},
 			[]string{
 				`SET SESSION binlog_row_value_options = 'PARTIAL_JSON'`, `SET SESSION binlog_row_image = 'FULL'`,
 				`UPDATE a SET j = JSON_SET(j, '$.a', 2) WHERE id = 1`,

@@ -90,12 +90,21 @@ func TestStreamStops(t *testing.T) {
 		want       string
 		only       services.Kind
 	}{
-		{"a one-phase XA transaction", []string{"XA START 'x'", "INSERT INTO a VALUES (2, 'z', '{}')", "XA END 'x'", "XA COMMIT 'x' ONE PHASE"},
-			"an XA transaction changed %s.a: chorusd does not support XA on mapped tables yet", services.MySQL},
-		{"a COMPRESSED column", []string{"ALTER TABLE a ADD COLUMN c TEXT COMPRESSED", "INSERT INTO a VALUES (2, 'z', '{}', 'c')"},
-			"column %s.a.c is COMPRESSED, which cannot be read from the log", services.MariaDB},
-		{"rows of the past without names", []string{"SET GLOBAL binlog_row_metadata = 'MINIMAL'", "INSERT INTO a VALUES (2, 'z', '{}')", "ALTER TABLE a DROP COLUMN j"},
-			"table %s.a: the log's row has 3 columns, the table now 2; the log does not name its columns", ""},
+		{
+			"a one-phase XA transaction",
+			[]string{"XA START 'x'", "INSERT INTO a VALUES (2, 'z', '{}')", "XA END 'x'", "XA COMMIT 'x' ONE PHASE"},
+			"an XA transaction changed %s.a: chorusd does not support XA on mapped tables yet", services.MySQL,
+		},
+		{
+			"a COMPRESSED column",
+			[]string{"ALTER TABLE a ADD COLUMN c TEXT COMPRESSED", "INSERT INTO a VALUES (2, 'z', '{}', 'c')"},
+			"column %s.a.c is COMPRESSED, which cannot be read from the log", services.MariaDB,
+		},
+		{
+			"rows of the past without names",
+			[]string{"SET GLOBAL binlog_row_metadata = 'MINIMAL'", "INSERT INTO a VALUES (2, 'z', '{}')", "ALTER TABLE a DROP COLUMN j"},
+			"table %s.a: the log's row has 3 columns, the table now 2; the log does not name its columns", "",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

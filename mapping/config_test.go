@@ -252,9 +252,12 @@ func dictionary() *binlog.Table {
 	return &binlog.Table{
 		Name: binlog.TableName{Schema: "app", Table: "todos"},
 		Columns: []binlog.Column{
-			{Name: "id", Kind: binlog.Integer}, {Name: "user_id", Kind: binlog.Integer, Nullable: true},
-			{Name: "title", Kind: binlog.Text, Charset: "utf8mb4"}, {Name: "at", Kind: binlog.DateTime, SQLType: "datetime"},
-			{Name: "place", Kind: binlog.Unsupported, SQLType: "geometry"}, {Name: "uuid", Kind: binlog.Text, Charset: "ascii"},
+			{Name: "id", Kind: binlog.Integer},
+			{Name: "user_id", Kind: binlog.Integer, Nullable: true},
+			{Name: "title", Kind: binlog.Text, Charset: "utf8mb4"},
+			{Name: "at", Kind: binlog.DateTime, SQLType: "datetime"},
+			{Name: "place", Kind: binlog.Unsupported, SQLType: "geometry"},
+			{Name: "uuid", Kind: binlog.Text, Charset: "ascii"},
 		},
 		Key: []int{0}, Unique: [][]int{{0}, {5, 0}},
 	}

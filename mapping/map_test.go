@@ -1,6 +1,7 @@
 package mapping_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -234,10 +235,14 @@ func TestPayloads(t *testing.T) {
 		rule                    func(*mapping.Table)
 		event, channel, payload string
 	}{
-		{"chorus", func(*mapping.Table) {}, "harmonic.created", "private-chorus.user.7",
-			`{"id":"` + testID.String() + `","table_name":"todos","record_id":1,"operation":"update","data":"{\"id\":1,\"title\":\"tea\"}","user_id":null,"created_at":"2026-11-22 17:25:39"}`},
-		{"model", func(r *mapping.Table) { r.Broadcast, r.Model = "model", `App\Models\Todo` }, "TodoUpdated", "private-App.Models.User.7",
-			`{"model":{"id":1,"title":"tea"},"connection":null,"queue":null,"afterCommit":false}`},
+		{
+			"chorus", func(*mapping.Table) {}, "harmonic.created", "private-chorus.user.7",
+			`{"id":"` + testID.String() + `","table_name":"todos","record_id":1,"operation":"update","data":"{\"id\":1,\"title\":\"tea\"}","user_id":null,"created_at":"2026-11-22 17:25:39"}`,
+		},
+		{
+			"model", func(r *mapping.Table) { r.Broadcast, r.Model = "model", `App\Models\Todo` }, "TodoUpdated", "private-App.Models.User.7",
+			`{"model":{"id":1,"title":"tea"},"connection":null,"queue":null,"afterCommit":false}`,
+		},
 		{"model with names of its own", func(r *mapping.Table) {
 			r.Broadcast, r.Model, r.Event, r.UserChannel, r.Payload = "model", "Todo", "{table}.{operation}", "u.{id}.x", "data"
 		}, "todos.update", "private-u.7.x", `{"id":1,"title":"tea"}`},
@@ -320,7 +325,7 @@ func TestErrorOfTheTakerEndsTheMapping(t *testing.T) {
 		given++
 		return full
 	})
-	if err != full || given != 1 {
+	if !errors.Is(err, full) || given != 1 {
 		t.Errorf("%d were given, then %v", given, err)
 	}
 }

@@ -114,7 +114,7 @@ func TestCrashAfterEveryStep(t *testing.T) {
 			r.onListing(nil)
 			r.subscribe(8)
 			r.server.mu.Lock()
-			clear(r.server.occupied[userChannel(8)]) // it has loaded before all of it
+			clear(r.occupied[userChannel(8)]) // it has loaded before all of it
 			r.server.mu.Unlock()
 			r.start()
 			r.caughtUp()

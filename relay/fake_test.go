@@ -22,8 +22,10 @@ import (
 var todos = &binlog.Table{
 	Name: binlog.TableName{Schema: "app", Table: "todos"},
 	Columns: []binlog.Column{
-		{Name: "id", Kind: binlog.Integer}, {Name: "user_id", Kind: binlog.Integer},
-		{Name: "team_id", Kind: binlog.Integer, Nullable: true}, {Name: "v", Kind: binlog.Text, Charset: "utf8mb4"},
+		{Name: "id", Kind: binlog.Integer},
+		{Name: "user_id", Kind: binlog.Integer},
+		{Name: "team_id", Kind: binlog.Integer, Nullable: true},
+		{Name: "v", Kind: binlog.Text, Charset: "utf8mb4"},
 	},
 	Key: []int{0}, Unique: [][]int{{0}},
 }
@@ -71,6 +73,7 @@ type world struct {
 var epochTime = time.Date(2026, 11, 22, 17, 25, 39, 0, time.UTC)
 
 func newWorld(t testing.TB) *world {
+	t.Helper()
 	return &world{t: t, rows: map[int]todo{}, grown: make(chan struct{})}
 }
 
@@ -177,7 +180,7 @@ func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler)
 			if err == nil {
 				err = h.Change(ctx, &changes[i])
 			}
-			if ctx.Err() != nil {
+			if ended(ctx) {
 				return nil
 			}
 			if err != nil {
@@ -188,7 +191,7 @@ func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler)
 		if err == nil {
 			err = h.Commit(ctx, binlog.Point{Time: changes[0].Time, File: "log.000001", Offset: uint32(n + 1)})
 		}
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return nil
 		}
 		if err != nil {
@@ -308,6 +311,7 @@ type server struct {
 }
 
 func newServer(t testing.TB, w *world) *server {
+	t.Helper()
 	return &server{
 		t: t, world: w, limits: pusher.Limits{Batch: 10, Channels: 100, DataBytes: 10_000},
 		occupied: map[string]map[int]todo{}, flying: map[string]bool{},

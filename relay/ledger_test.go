@@ -133,8 +133,8 @@ func TestCommitWaitsBehindTooManyPages(t *testing.T) {
 		go func() { committed <- l.commit(t.Context(), point(pagesKept+1), 1) }()
 		synctest.Wait()
 		select {
-		case <-committed:
-			t.Error("a commit did not wait")
+		case err := <-committed:
+			t.Errorf("a commit did not wait: %v", err)
 		default:
 		}
 		first.ack()

@@ -86,7 +86,7 @@ func TestWebhooksOpenAndCloseChannels(t *testing.T) {
 	r.caughtUp()
 	r.subscribe(7)
 	r.server.mu.Lock()
-	clear(r.server.occupied[userChannel(7)])
+	clear(r.occupied[userChannel(7)])
 	r.server.mu.Unlock()
 	occupied := pusher.WebhookEvent{Name: pusher.ChannelOccupied, Channel: userChannel(7)}
 	vacated := pusher.WebhookEvent{Name: pusher.ChannelVacated, Channel: userChannel(7)}
@@ -182,7 +182,7 @@ func TestChannelsThatComeAndGo(t *testing.T) {
 	}
 	for user := 1; user <= users; user++ {
 		r.server.mu.Lock()
-		there := r.server.occupied[userChannel(user)] != nil
+		there := r.occupied[userChannel(user)] != nil
 		r.server.mu.Unlock()
 		if !there {
 			continue

@@ -189,7 +189,7 @@ func TestRestartRefillsWhatLapsedChannelsMissed(t *testing.T) {
 	_ = store.Close()
 	r.subscribe(7)
 	r.server.mu.Lock()
-	clear(r.server.occupied[userChannel(7)]) // it had loaded before the change
+	clear(r.occupied[userChannel(7)]) // it had loaded before the change
 	r.server.mu.Unlock()
 	r.start()
 	r.poll()
@@ -209,7 +209,7 @@ func TestLargeRefillGoesInChunks(t *testing.T) {
 	r.caughtUp()
 	r.subscribe(7)
 	r.server.mu.Lock()
-	clear(r.server.occupied[userChannel(7)])
+	clear(r.occupied[userChannel(7)])
 	r.server.mu.Unlock()
 	r.poll()
 	r.caughtUp()

@@ -159,8 +159,10 @@ func TestIDsRiseAcrossTransactions(t *testing.T) {
 		what string
 		seq  uint64
 	}{
-		{"chorus.user.7 create 1 v1", at}, {"chorus.user.8 create 2 v2", at + 1},
-		{"chorus.user.7 delete 1 v1", at + 1000}, {"chorus.user.8 create 1 v3", at + 1001},
+		{"chorus.user.7 create 1 v1", at},
+		{"chorus.user.8 create 2 v2", at + 1},
+		{"chorus.user.7 delete 1 v1", at + 1000},
+		{"chorus.user.8 create 1 v3", at + 1001},
 	}
 	if len(r.delivered) != len(want) {
 		t.Fatalf("delivered %v", r.delivered)

@@ -100,7 +100,10 @@ func newMapper(t testing.TB) *mapping.Mapper {
 	return m
 }
 
-func newTestLogger(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+func newTestLogger(t testing.TB) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
 
 func (r *rig) open() *redisstate.Store {
 	r.t.Helper()
@@ -191,6 +194,7 @@ func (r *rig) isActive(user int) bool {
 
 // newRandom is another one each time; the log tells how to have it again.
 func newRandom(t testing.TB) *rand.Rand {
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))

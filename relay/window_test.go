@@ -97,8 +97,8 @@ func TestWindowRoomIsBounded(t *testing.T) {
 		go func() { got <- w.reserve(t.Context(), 1) }()
 		synctest.Wait()
 		select {
-		case <-got:
-			t.Error("there was room in a full window")
+		case err := <-got:
+			t.Errorf("there was room in a full window: %v", err)
 		default:
 		}
 		w.release(1)
@@ -122,9 +122,9 @@ func TestTallyWaitsForTheLast(t *testing.T) {
 			go func() { waited <- tl.wait(t.Context()) }()
 			synctest.Wait()
 			select {
-			case <-waited:
-				if acknowledged < 3 {
-					t.Error("it did not wait")
+			case err := <-waited:
+				if acknowledged < 3 || err != nil {
+					t.Errorf("after %d of 3 it did not wait, or failed: %v", acknowledged, err)
 				}
 				return
 			default:
