@@ -9,13 +9,9 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// literal makes a text safe to stand in a statement, whatever the sql_mode.
-func literal(s string) string {
-	if s == "" {
-		return "''"
-	}
-	return fmt.Sprintf("CONVERT(0x%x USING utf8mb4)", s)
-}
+// literal makes a text safe to stand in a statement, whatever the sql_mode. As
+// a literal, it takes on the collation of what it is compared with.
+func literal(s string) string { return fmt.Sprintf("_utf8mb4 X'%x'", s) }
 
 // readTable asks the server's dictionary for a table's shape; nil without an
 // error if there is no such table, or none that this user may see.
@@ -99,6 +95,9 @@ func dictionaryColumn(row [][]byte) Column {
 		c.Kind = Float
 	case "double":
 		c.Kind = Double
+		if strings.Contains(c.SQLType, "(") {
+			c.decimals = c.scale
+		}
 	case "bit":
 		c.Kind = Bit
 	case "year":
@@ -132,30 +131,34 @@ func dictionaryColumn(row [][]byte) Column {
 	return c
 }
 
-// members takes the values out of "enum('a','b”c')".
+// memberEscapes are how the server writes what it does not write as it is.
+var memberEscapes = map[byte]byte{'0': 0, 'n': '\n', 'r': '\r', '\\': '\\'}
+
+// members takes the values out of "enum('a','b')", as append_unescaped in the
+// server's sql/unireg.cc has written them: a quote is doubled.
 func members(columnType string) []string {
-	_, list, found := strings.Cut(columnType, "(")
-	if !found {
-		return nil
-	}
+	_, rest, _ := strings.Cut(columnType, "('")
 	var out []string
-	for rest := list; strings.HasPrefix(rest, "'"); {
-		var b strings.Builder
-		i := 1
-		for ; i < len(rest); i++ {
-			if rest[i] == '\'' {
-				if i+1 >= len(rest) || rest[i+1] != '\'' {
-					break
-				}
-				i++
+	var b strings.Builder
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case c == '\\' && i+1 < len(rest):
+			i++
+			if plain, ok := memberEscapes[rest[i]]; ok {
+				b.WriteByte(plain)
+			} else {
+				b.WriteString(rest[i-1 : i+1])
 			}
-			b.WriteByte(rest[i])
+		case c != '\'':
+			b.WriteByte(c)
+		case strings.HasPrefix(rest[i:], "''"):
+			b.WriteByte('\'')
+			i++
+		default: // the end of one; after a comma and a quote the next begins
+			out = append(out, b.String())
+			b.Reset()
+			i += len(",'")
 		}
-		out = append(out, b.String())
-		if i+2 > len(rest) {
-			break
-		}
-		rest = strings.TrimPrefix(rest[i+1:], ",")
 	}
 	return out
 }

@@ -104,8 +104,8 @@ func sameAsSelect(t *testing.T, db *servicestest.Database, loc *time.Location, c
 		read++
 		logged := rec.rows[selected[0]]
 		for i := range selected {
-			if i >= len(logged) || logged[i] != selected[i] {
-				t.Errorf("%s, row %s: the log has %.200q, a SELECT %.200q", (append([]string{"INT"}, columns...))[i], selected[0], logged, selected)
+			if i >= len(logged) || (logged[i] != selected[i] && (table.Columns[i].Kind != binlog.JSON || canonical(t, logged[i]) != canonical(t, selected[i]))) {
+				t.Errorf("%s, row %s: the log has %.200q, a SELECT %.200q", append([]string{"INT"}, columns...)[i], selected[0], logged, selected)
 				break
 			}
 		}
@@ -117,6 +117,41 @@ func sameAsSelect(t *testing.T, db *servicestest.Database, loc *time.Location, c
 		t.Fatalf("%d of %d rows were read, %v", read, len(values), err)
 	}
 	return out
+}
+
+// canonical spells numbers and escapes in one way.
+func canonical(t *testing.T, text string) string {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(v any) any
+	walk = func(v any) any {
+		switch v := v.(type) {
+		case json.Number:
+			if f, err := v.Float64(); err == nil && strings.ContainsAny(v.String(), ".e") {
+				return json.Number(strconv.FormatFloat(f, 'e', -1, 64))
+			}
+			return v
+		case []any:
+			for i := range v {
+				v[i] = walk(v[i])
+			}
+		case map[string]any:
+			for k := range v {
+				v[k] = walk(v[k])
+			}
+		}
+		return v
+	}
+	out, err := json.Marshal(walk(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // onEachMetadata runs a test on both servers, with and without names in the log.
@@ -242,24 +277,41 @@ func TestRandomJSON(t *testing.T) {
 
 func TestCharacterSets(t *testing.T) {
 	samples := []struct{ charset, text string }{
-		{"utf8mb4", "é☕😀 ÿ"}, {"utf8mb3", "é☕ÿ"}, {"ascii", "plain"}, {"latin1", "é€ÿ"}, {"latin2", "łĄž"}, {"cp1250", "łĄž€"},
-		{"cp1251", "Привет€"}, {"koi8r", "Привет"}, {"koi8u", "Привіт"}, {"ucs2", "é☕ÿ"}, {"utf16", "é😀"}, {"utf16le", "é😀"}, {"utf32", "é😀"},
+		{"utf8mb4", "é☕😀 ÿ"},
+		{"utf8mb3", "é☕ÿ"},
+		{"ascii", "plain"},
+		{"latin1", "é€ÿ"},
+		{"latin2", "łĄž"},
+		{"cp1250", "łĄž€"},
+		{"cp1251", "Привет€"},
+		{"koi8r", "Привет"},
+		{"koi8u", "Привіт"},
+		{"ucs2", "é☕ÿ"},
+		{"utf16", "é😀"},
+		{"utf16le", "é😀"},
+		{"utf32", "é😀"},
 	}
 	types := []string{"CHAR(20)", "VARCHAR(20)", "VARCHAR(300)", "TEXT", "ENUM('x', '%s')", "SET('x', '%s')"}
 	onEachMetadata(t, func(t *testing.T, db *servicestest.Database) {
 		for _, s := range samples {
 			var columns, row []string
+			var wants []string
 			for _, c := range types {
-				columns = append(columns, strings.ReplaceAll(c, "%s", s.text)+" CHARACTER SET "+s.charset)
-				row = append(row, "'"+s.text+"'")
+				text := s.text
+				if strings.Contains(c, "%s") { // the dictionary has members in three bytes at most
+					text = strings.ReplaceAll(text, "😀", "")
+				}
+				columns = append(columns, strings.ReplaceAll(c, "%s", text)+" CHARACTER SET "+s.charset)
+				row = append(row, "'"+text+"'")
+				want, err := json.Marshal(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wants = append(wants, string(want))
 			}
 			got := sameAsSelect(t, db, time.UTC, columns, [][]string{row})
-			want, err := json.Marshal(s.text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range types {
-				if got[0][i] != string(want) {
+			for i, want := range wants {
+				if got[0][i] != want {
 					t.Errorf("%s: got %s, want %s", columns[i], got[0][i], want)
 				}
 			}

@@ -34,7 +34,8 @@ func (r *Row) Same(o *Row, column int) bool {
 type appender func(dst, value []byte) ([]byte, error)
 
 // An Encoder writes one column of a row as JSON. The same value gives the
-// same JSON whether the row came from the log or from a SELECT.
+// same JSON whether the row came from the log or from a SELECT; only inside of
+// a JSON column can numbers and escapes be spelled in another way.
 type Encoder struct {
 	raw, text appender
 	column    int

@@ -95,7 +95,11 @@ func (c *Column) integerAppenders(cast Cast) (raw, text appender) {
 func (c *Column) floatAppenders(cast Cast) (raw, text appender) {
 	bits := 64
 	raw = func(dst, v []byte) ([]byte, error) {
-		return appendFloat(dst, math.Float64frombits(binary.LittleEndian.Uint64(v)), 64), nil
+		f := math.Float64frombits(binary.LittleEndian.Uint64(v))
+		if c.decimals > 0 {
+			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'f', c.decimals, 64), 64) // of its own text
+		}
+		return appendFloat(dst, f, 64), nil
 	}
 	if c.Kind == Float {
 		bits = 32

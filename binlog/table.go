@@ -64,6 +64,7 @@ type Column struct {
 	Members []string
 
 	precision, scale int // Decimal
+	decimals         int // digits after the point that the server's text of a DOUBLE(M,D) has; 0: all
 	fraction         int // digits of a second, Time, DateTime, Timestamp
 	length           int // bytes of a BINARY(n), which the log cuts trailing zeros from; 0: as is
 
@@ -249,7 +250,7 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 		if full {
 			c.Unsigned = unsigned[i]
 			if d := dictColumn(dict, c.Name); d != nil {
-				c.Nullable, c.SQLType = d.Nullable, d.SQLType
+				c.Nullable, c.SQLType, c.decimals = d.Nullable, d.SQLType, d.decimals
 				// What only the dictionary can tell: UUID and INET6 look like BINARY.
 				if d.Kind == Unsupported {
 					w.kind = Unsupported
