@@ -178,9 +178,18 @@ func (c *checker) table(name TableName) {
 		return
 	}
 	t, err := readTable(c.conn, name)
+	kind := ""
+	if err == nil && t != nil {
+		kind, err = tableType(c.conn, name)
+	}
 	switch {
 	case err != nil:
 		c.add("%v", "", err)
+	case kind == "VIEW":
+		c.add("%s is a view, and the binary log has no changes of views", "map the tables that it is made of", name)
+	case kind == "SYSTEM VERSIONED":
+		c.add("table %s keeps its history in itself (system versioning): in the binary log, old rows cannot be told from present ones",
+			fmt.Sprintf("ALTER TABLE %s DROP SYSTEM VERSIONING;", name.quoted()), name)
 	case t == nil:
 		c.add("the columns of table %s cannot be seen", fmt.Sprintf("GRANT SELECT ON %s TO %s;", name.quoted(), c.user), name)
 	default:

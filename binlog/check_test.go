@@ -76,3 +76,24 @@ func TestCheckOfAServerThatIsAway(t *testing.T) {
 		t.Errorf("got %v", problems)
 	}
 }
+
+// TestCheckOfWhatIsNoOrdinaryTable: its rows in the log are not what they seem.
+func TestCheckOfWhatIsNoOrdinaryTable(t *testing.T) {
+	onEach(t, func(t *testing.T, db *servicestest.Database) {
+		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, `CREATE VIEW v AS SELECT * FROM a`)
+		table := func(name string) binlog.TableName { return binlog.TableName{Schema: db.Name, Table: name} }
+		names := []binlog.TableName{table("a"), table("v")}
+		want := []string{table("v").String() + " is a view, and the binary log has no changes of views; to mend it: map the tables that it is made of"}
+		if db.Server.Kind == services.MariaDB {
+			db.MustExec(t, `CREATE TABLE h (id INT PRIMARY KEY) WITH SYSTEM VERSIONING`)
+			names = append(names, table("h"))
+			want = append(want, "table "+table("h").String()+" keeps its history in itself (system versioning): in the binary log, old rows cannot be told from present ones; "+
+				"to mend it: ALTER TABLE `"+db.Name+"`.`h` DROP SYSTEM VERSIONING;")
+		}
+		var got []string
+		for _, p := range binlog.Check(t.Context(), configOf(t, db), names).Problems {
+			got = append(got, p.String())
+		}
+		wantLines(t, got, want)
+	})
+}

@@ -42,6 +42,16 @@ func readTable(conn *client.Conn, name TableName) (*Table, error) {
 	return t, nil
 }
 
+// tableType is what the server's dictionary calls the kind of a table.
+func tableType(conn *client.Conn, name TableName) (string, error) {
+	kind, err := one(conn, fmt.Sprintf("SELECT table_type FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
+		literal(name.Schema), literal(name.Table)))
+	if err != nil {
+		return "", fmt.Errorf("read the kind of table %s: %w", name, err)
+	}
+	return kind, nil
+}
+
 // uniqueKeys picks the unique keys all of whose columns are whole and cannot be null.
 func uniqueKeys(t *Table, keys [][][]byte) [][]int {
 	unique := [][]int{}

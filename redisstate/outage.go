@@ -21,16 +21,19 @@ type outage struct {
 	down  atomic.Bool // so that the good case takes no lock
 	mu    sync.Mutex  // keeps the two lines in order
 	since time.Time
+	back  time.Time
 }
 
-func (o *outage) observe(ctx context.Context, err error) {
+// observe takes the outcome of a call that was begun at a time.
+func (o *outage) observe(ctx context.Context, begun time.Time, err error) {
 	gone := Unreachable(err)
 	if gone == o.down.Load() || ctx.Err() != nil || errors.Is(err, redis.ErrClosed) {
 		return // nothing new, or the caller gave up, which says nothing of Redis
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if gone == o.down.Load() {
+	// A call that failed late tells of the outage that has ended meanwhile.
+	if gone == o.down.Load() || gone && begun.Before(o.back) {
 		return
 	}
 	o.down.Store(gone)
@@ -39,6 +42,7 @@ func (o *outage) observe(ctx context.Context, err error) {
 		o.logger.Warn("redis is unreachable", "addr", o.addr, "error", err)
 		return
 	}
+	o.back = time.Now()
 	o.logger.Info("redis is back", "addr", o.addr, "after", time.Since(o.since).Round(time.Millisecond))
 }
 
@@ -54,16 +58,18 @@ func (o *outage) DialHook(next redis.DialHook) redis.DialHook {
 
 func (o *outage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		begun := time.Now()
 		err := next(ctx, cmd)
-		o.observe(ctx, err)
+		o.observe(ctx, begun, err)
 		return err
 	}
 }
 
 func (o *outage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		begun := time.Now()
 		err := next(ctx, cmds)
-		o.observe(ctx, err)
+		o.observe(ctx, begun, err)
 		return err
 	}
 }

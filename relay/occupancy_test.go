@@ -192,3 +192,32 @@ func TestChannelsThatComeAndGo(t *testing.T) {
 		r.same(user)
 	}
 }
+
+// TestServerThatRestarts takes what was queued before its clients are back:
+// they get it when they are seen again.
+func TestServerThatRestarts(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Lease = time.Hour
+	r.subscribe(7)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	r.same(7)
+	had := r.has(7)
+	r.unsubscribe(7)
+	down := &pusher.Error{Op: "publish", Class: pusher.Unsent, Message: "connection refused"}
+	r.onAnswer(func(context.Context, []pusher.Event) (bool, error) { return false, down })
+	r.broken <- down
+	r.commit(put(1, 7), put(2, 7))
+	eventually(t, "a request has failed", func() bool { return !r.relay.Status().Publishing })
+	r.onAnswer(nil)
+	eventually(t, "the server has taken it, and told nobody", func() bool { return len(r.on(userChannel(7))) == 3 })
+	r.server.mu.Lock()
+	r.server.occupied[userChannel(7)] = had
+	r.server.mu.Unlock()
+	r.polls <- struct{}{}
+	eventually(t, "the client has it", func() bool { return len(r.has(7)) == 2 })
+	r.caughtUp()
+	r.same(7)
+}

@@ -110,6 +110,7 @@ func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.E
 		if err := r.keepInDoubt(ctx, batch); err != nil {
 			return err
 		}
+		begun := time.Now()
 		err := r.publisher.Publish(ctx, events)
 		if err == nil {
 			r.metrics.requests.WithLabelValues("accepted").Inc()
@@ -124,7 +125,7 @@ func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.E
 			return err
 		}
 		r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
-		r.link.down(err)
+		r.link.down(begun, err)
 		r.raiseDoubt(err)
 		if pause(ctx, max(backoff(n), e.RetryAfter)) != nil {
 			return err
@@ -176,12 +177,15 @@ type link struct {
 	relay *Relay
 	mu    sync.Mutex
 	lost  bool
+	back  time.Time
 }
 
-func (l *link) down(err error) {
+// down takes the failure of a request that was begun at a time. One that
+// fails late tells of an outage that has ended meanwhile.
+func (l *link) down(begun time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.lost {
+	if !l.lost && !begun.Before(l.back) {
 		l.lost = true
 		l.relay.log.Warn("cannot publish, trying again until it works; reading pauses when the queue is full", "error", err)
 	}
@@ -191,7 +195,7 @@ func (l *link) up() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lost {
-		l.lost = false
+		l.lost, l.back = false, time.Now()
 		l.relay.log.Info("publishing again")
 	}
 }

@@ -38,9 +38,18 @@ func (j *refill) overtake(table, key string) { j.overtaken[recordKey{table, key}
 const refillChunk = 200
 
 // startRefills queues what there is to refill and delists what there is not.
+// A job that still waits for its turn is replaced by a newer one of its
+// channel, which has all that it had.
 func (r *Relay) startRefills(jobs []*refill, missed map[string][]redisstate.RecordKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.jobs = slices.DeleteFunc(r.jobs, func(waiting *refill) bool {
+		_, again := missed[waiting.channel]
+		if again {
+			r.delist(waiting)
+		}
+		return again
+	})
 	for _, job := range jobs {
 		if job.missed = missed[job.channel]; len(job.missed) == 0 {
 			r.delist(job)

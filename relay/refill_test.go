@@ -258,3 +258,42 @@ func TestRefusedRefillIsSetAside(t *testing.T) {
 		t.Errorf("refilled with %q, want %q", got, want)
 	}
 }
+
+// TestRefillsThatWaitAreReplaced: a channel that comes and goes while refills
+// are held up does not have them pile up.
+func TestRefillsThatWaitAreReplaced(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	reached, open := r.gate("rows")
+	defer open()
+	r.subscribe(7)
+	r.poll()
+	<-reached
+	for n := range 5 {
+		had := r.has(7)
+		r.unsubscribe(7)
+		eventually(t, "the channel lapses", func() bool {
+			r.poll()
+			return !r.isActive(7)
+		})
+		r.commit(put(1, 7), put(2, 7))
+		eventually(t, "it is kept", func() bool { at, _ := r.relay.ledger.settled(); return at == position(2+n).String() })
+		r.server.mu.Lock()
+		r.server.occupied[userChannel(7)] = had
+		r.server.mu.Unlock()
+		r.poll()
+		eventually(t, "the channel is back", func() bool { return r.isActive(7) })
+	}
+	r.relay.mu.Lock()
+	waiting, listed := len(r.relay.jobs), len(r.relay.refills[userChannel(7)])
+	r.relay.mu.Unlock()
+	if waiting != 1 || listed != 2 { // the one under way, and the newest
+		t.Errorf("%d refills wait, %d are listed", waiting, listed)
+	}
+	open()
+	r.caughtUp()
+	r.same(7)
+}
