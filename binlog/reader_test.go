@@ -20,6 +20,7 @@ type eventReader struct {
 	missed []string
 	pairs  int
 	upto   []binlog.Position
+	turns  chan struct{} // one for each row that was read back
 }
 
 func (e *eventReader) Change(_ context.Context, c *binlog.Change) error {

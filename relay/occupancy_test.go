@@ -214,7 +214,7 @@ func TestServerThatRestarts(t *testing.T) {
 	r.onAnswer(nil)
 	eventually(t, "the server has taken it, and told nobody", func() bool { return len(r.on(userChannel(7))) == 3 })
 	r.server.mu.Lock()
-	r.server.occupied[userChannel(7)] = had
+	r.occupied[userChannel(7)] = had
 	r.server.mu.Unlock()
 	r.polls <- struct{}{}
 	eventually(t, "the client has it", func() bool { return len(r.has(7)) == 2 })

@@ -282,7 +282,7 @@ func TestRefillsThatWaitAreReplaced(t *testing.T) {
 		r.commit(put(1, 7), put(2, 7))
 		eventually(t, "it is kept", func() bool { at, _ := r.relay.ledger.settled(); return at == position(2+n).String() })
 		r.server.mu.Lock()
-		r.server.occupied[userChannel(7)] = had
+		r.occupied[userChannel(7)] = had
 		r.server.mu.Unlock()
 		r.poll()
 		eventually(t, "the channel is back", func() bool { return r.isActive(7) })
