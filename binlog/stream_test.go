@@ -229,11 +229,11 @@ func TestCompressedTransactionOfManyEvents(t *testing.T) {
 func TestReconnectWithoutGTIDs(t *testing.T) {
 	db := servicestest.CreateDatabase(t, withoutGTIDs(t))
 	const rows = 10_000
-	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v CHAR(200))`, `CREATE TABLE n (i INT)`, `INSERT INTO n VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)`)
+	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v TEXT)`, `CREATE TABLE n (i INT)`, `INSERT INTO n VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)`)
 	cfg := configOf(t, db)
 	from := current(t, cfg)
 	session(t, db, "BEGIN", "INSERT INTO a VALUES (-2, 'first')",
-		`INSERT INTO a SELECT p.i + 10*q.i + 100*r.i + 1000*s.i, 'x' FROM n p, n q, n r, n s`, "COMMIT", "INSERT INTO a VALUES (-1, 'last')")
+		`INSERT INTO a SELECT p.i + 10*q.i + 100*r.i + 1000*s.i, REPEAT('x', 1500) FROM n p, n q, n r, n s`, "COMMIT", "INSERT INTO a VALUES (-1, 'last')")
 	rec := newRecorder(from)
 	rec.fail = func(string) error {
 		if n := len(rec.lines); n != 10 && n != rows/2 {

@@ -94,6 +94,9 @@ func (t *tail) interrupt() {
 		t.tx.skip = max(t.tx.skip, t.tx.given)
 		t.tx.open = false
 	}
+	// Where the next connection starts; in the middle of a transaction is no
+	// place to be idle.
+	t.file, t.offset = t.pos.File, t.pos.Offset
 	clear(t.tables)
 	t.parser = nil
 	if t.sql != nil {
