@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/chorusd/chorusd/pusher"
-	"github.com/chorusd/chorusd/redisstate"
 )
 
 // doubt is what a Pusher server leaves that was not to be reached: it may have
@@ -71,12 +70,8 @@ func (r *Relay) keepInDoubt(ctx context.Context, batch []*message) error {
 			if err := r.window.reserve(ctx, 1); err != nil {
 				return err
 			}
-			m.owner.add()
 			r.mu.Lock()
-			r.window.add(windowEntry{
-				WindowEntry: redisstate.WindowEntry{Channel: name, Table: m.table, Key: m.key},
-				epoch:       r.epoch, page: m.owner,
-			})
+			r.keep(m, name)
 			r.mu.Unlock()
 		}
 	}

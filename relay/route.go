@@ -11,7 +11,6 @@ import (
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
-	"github.com/chorusd/chorusd/redisstate"
 )
 
 // ceilingStep is how far ahead positions are reserved in Redis: ten seconds
@@ -65,17 +64,16 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 		return err
 	}
 	r.key = key
-	page := r.ledger.current(c.Time)
 	m := &message{
 		Event: pusher.Event{Name: h.Plan.Event(h.Operation)},
-		id:    id, table: h.Plan.Table(), key: string(key), owner: page,
+		id:    id, table: h.Plan.Table(), key: string(key), owner: r.ledger.current(c.Time),
 	}
 	if err := r.window.reserve(ctx, len(h.Channels)); err != nil {
 		return err
 	}
 	// Room is waited for without the lock, so who is active is asked before,
 	// to encode nothing for nobody, and again when it is decided.
-	for !r.dispatch(h, m, page) {
+	for !r.dispatch(h, m) {
 		if r.payload, err = h.AppendPayload(r.payload[:0], id, time.UnixMicro(int64(c.Time))); err != nil {
 			return err
 		}
@@ -90,7 +88,7 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 // dispatch sends a harmonic to those of its channels that are active and keeps
 // its key for the others. It does nothing and returns false if somebody is
 // active and there is no data yet.
-func (r *Relay) dispatch(h *mapping.Harmonic, m *message, p *page) bool {
+func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.Channels = nil
@@ -113,15 +111,11 @@ func (r *Relay) dispatch(h *mapping.Harmonic, m *message, p *page) bool {
 			r.window.release(1)
 			continue
 		}
-		p.add()
-		r.window.add(windowEntry{
-			WindowEntry: redisstate.WindowEntry{Channel: ch.Name, Table: m.table, Key: m.key},
-			epoch:       r.epoch, page: p,
-		})
+		r.keep(m, ch.Name)
 	}
 	switch {
 	case len(m.Channels) > 0:
-		p.add()
+		m.owner.add()
 		r.queue.push(m)
 	case m.Data != nil:
 		r.queue.release(len(m.Data))

@@ -59,6 +59,16 @@ func (w *window) add(e windowEntry) {
 	}
 }
 
+// keep has a message's key written for a channel, and its owner wait for that.
+// Room was reserved, and r.mu is held.
+func (r *Relay) keep(m *message, channel string) {
+	m.owner.add()
+	r.window.add(windowEntry{
+		WindowEntry: redisstate.WindowEntry{Channel: channel, Table: m.table, Key: m.key},
+		epoch:       r.epoch, page: m.owner,
+	})
+}
+
 // size is how many entries were kept and not trimmed.
 func (w *window) size() int {
 	w.mu.Lock()
