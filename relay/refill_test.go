@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -296,4 +297,60 @@ func TestRefillsThatWaitAreReplaced(t *testing.T) {
 	open()
 	r.caughtUp()
 	r.same(7)
+}
+
+// TestRefillWaitsForTheTail: what it has read may be newer than changes that
+// are still to come from the log, and must not go before them.
+func TestRefillWaitsForTheTail(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	reached, open := r.gate("change 1.0")
+	defer open()
+	r.commit(put(1, 7))
+	r.commit(put(1, 7))
+	<-reached
+	r.subscribe(7)
+	r.poll()
+	eventually(t, "the rows are read", func() bool {
+		r.world.mu.Lock()
+		defer r.world.mu.Unlock()
+		return len(r.reads) > 0
+	})
+	open()
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"update 1 v2", "update 1 v3"}; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+}
+
+// TestRefillHasWhatIsOnItsWayToTheWindow: a record that was kept for a channel
+// a moment before it was seen.
+func TestRefillHasWhatIsOnItsWayToTheWindow(t *testing.T) {
+	r := newRig(t)
+	r.store = r.open()
+	defer r.store.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
+	defer cancel()
+	relay := r.newRelay(r.cfg, r.store)
+	relay.unknown, relay.complete, relay.epoch = false, 1, 2
+	r.commit(put(1, 7))
+	if err := relay.Change(ctx, &r.log[0][0]); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan error, 1)
+	go func() { seen <- relay.see(ctx, "poll", []string{userChannel(7)}, time.Now()) }()
+	r.relay = relay
+	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
+	keeping.Go(func() { _ = relay.keepWindow(ctx) })
+	if err := <-seen; err != nil {
+		t.Fatal(err)
+	}
+	if len(relay.jobs) != 1 || len(relay.jobs[0].missed) != 1 || relay.jobs[0].missed[0].Key != "[1]" {
+		t.Errorf("refills %+v, want one of record [1]", relay.jobs)
+	}
 }

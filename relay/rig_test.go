@@ -114,6 +114,13 @@ func (r *rig) open() *redisstate.Store {
 	return store
 }
 
+func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
+	return New(cfg, Parts{
+		Source: r.world, Reader: r.world, Publisher: r.server, State: store,
+		Mapper: newMapper(r.t), RefillMapper: newMapper(r.t), Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
+	})
+}
+
 // start runs a relay on what Redis holds.
 func (r *rig) start() {
 	r.t.Helper()
@@ -131,10 +138,7 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.store = store
-	r.relay = New(cfg, Parts{
-		Source: r.world, Reader: r.world, Publisher: r.server, State: store,
-		Mapper: newMapper(r.t), RefillMapper: newMapper(r.t), Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
-	})
+	r.relay = r.newRelay(cfg, store)
 	relay, done := r.relay, r.done
 	go func() {
 		done <- relay.Run(ctx)
