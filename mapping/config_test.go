@@ -177,22 +177,22 @@ func TestChannelOfAnotherTablesUsers(t *testing.T) {
 	}
 }
 
-func TestSourcesAndUserChannels(t *testing.T) {
+func TestSourcesAndChannelPrefixes(t *testing.T) {
 	m, wrong := mapping.New(mapping.Config{UserChannel: userTemplate, Tables: map[string]mapping.Table{
 		"todos": good(),
 		"done":  with(func(t *mapping.Table) { t.Source = "todos" }),
 		"tags":  with(func(t *mapping.Table) { t.Broadcast, t.Model = "model", `App\Models\Tag` }),
 		"news":  with(func(t *mapping.Table) { t.VisibleTo = []string{"channel:news"}; t.UserChannel = "unused.{id}" }),
+		"old":   with(func(t *mapping.Table) { t.VisibleTo = []string{"channel:new", "channel:newt"} }),
 	}}, "app", time.UTC)
 	if len(wrong) > 0 {
 		t.Fatal(wrong)
 	}
-	if got, want := fmt.Sprint(m.Sources()), "[app.news app.tags app.todos]"; got != want {
+	if got, want := fmt.Sprint(m.Sources()), "[app.news app.old app.tags app.todos]"; got != want {
 		t.Errorf("sources %s, want %s", got, want)
 	}
-	got := m.UserChannels()
-	if slices.Sort(got); !slices.Equal(got, []string{"private-App.Models.User.", "private-chorus.user."}) {
-		t.Errorf("user channels start with %q", got)
+	if got := m.ChannelPrefixes(); !slices.Equal(got, []string{"private-App.Models.User.", "private-chorus.user.", "private-new"}) {
+		t.Errorf("channels start with %q", got)
 	}
 	for name, want := range map[string]string{"todos": "app.todos", "done": "app.todos", "news": "app.news"} {
 		if source, ok := m.SourceOf(name); !ok || source.String() != want {

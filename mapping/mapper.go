@@ -29,7 +29,7 @@ type Mapper struct {
 	loc   *time.Location
 	rules map[binlog.TableName][]*rule
 	hash  string
-	users []string // literal heads of the users' channels
+	heads []string // literal heads of the channels' names
 
 	plans map[*binlog.Table][]*Plan
 	names map[string]string // channel names made before
@@ -84,11 +84,10 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 		m.rules[r.source] = append(m.rules[r.source], r)
 		rules = append(rules, r)
 		for _, s := range r.scopes {
-			if h := privatePrefix + head(s.parts); s.user && !slices.Contains(m.users, h) {
-				m.users = append(m.users, h)
-			}
+			m.heads = append(m.heads, privatePrefix+head(s.parts))
 		}
 	}
+	m.heads = shortest(m.heads)
 	for _, r := range rules {
 		all = append(all, r.trespasses(rules)...)
 	}
@@ -102,6 +101,18 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	sum := sha256.Sum256(text)
 	m.hash = hex.EncodeToString(sum[:])
 	return m, all
+}
+
+// shortest leaves out prefixes that start with another one.
+func shortest(prefixes []string) []string {
+	slices.Sort(prefixes)
+	var kept []string
+	for _, p := range prefixes {
+		if n := len(kept); n == 0 || !strings.HasPrefix(p, kept[n-1]) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // newRule checks one table.
@@ -216,8 +227,9 @@ func (m *Mapper) Sources() []binlog.TableName {
 // Hash changes when the rules do, and harmonics with them.
 func (m *Mapper) Hash() string { return m.hash }
 
-// UserChannels lists the texts that the names of users' channels start with.
-func (m *Mapper) UserChannels() []string { return slices.Clone(m.users) }
+// ChannelPrefixes lists the texts that channels' names start with: each name
+// with one of them.
+func (m *Mapper) ChannelPrefixes() []string { return slices.Clone(m.heads) }
 
 // Check fits the rules to the tables as they are now; tables that are not
 // there are passed over.

@@ -10,10 +10,11 @@ import (
 
 // doubt is what a Pusher server leaves that was not to be reached: it may have
 // restarted, and then takes harmonics before its clients are back to hear
-// them. While there is doubt, what is sent to users' channels is kept in the
-// window as well, and nothing there is forgotten. From the first poll that is
-// answered again, every channel is refilled when it is seen. One lease later
-// the clients had their time to come back.
+// them. So it may have while chorusd itself was down for long. While there is
+// doubt, what is sent is kept in the window as well, as far as there is room,
+// and nothing there is forgotten. From the first poll that is answered again,
+// every channel, also a shared one, is refilled when it is seen. One lease
+// later the clients had their time to come back.
 type doubt struct {
 	on       bool
 	failed   time.Time // the last failure; a poll begun before it proves nothing
@@ -50,12 +51,12 @@ func (r *Relay) inDoubt(p poll) bool {
 }
 
 // keepInDoubt puts the keys of a batch into the window before it is sent, if
-// there is doubt whether its users' channels have listeners.
+// there is doubt whether its channels have listeners.
 func (r *Relay) keepInDoubt(ctx context.Context, batch []*message) error {
 	r.mu.Lock()
 	on := r.doubt.on
 	r.mu.Unlock()
-	if !on {
+	if !on || r.window.size() >= r.cfg.Window {
 		return nil
 	}
 	for _, m := range batch {
@@ -64,9 +65,6 @@ func (r *Relay) keepInDoubt(ctx context.Context, batch []*message) error {
 		}
 		m.kept = true
 		for _, name := range m.Channels {
-			if !r.isUsers(name) {
-				continue
-			}
 			if err := r.window.reserve(ctx, 1); err != nil {
 				return err
 			}

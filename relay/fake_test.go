@@ -320,9 +320,14 @@ func newServer(t testing.TB, w *world) *server {
 
 // subscribe has a client load a user's rows and subscribe.
 func (s *server) subscribe(user int) {
+	s.occupy(userChannel(user), s.world.seen(user))
+}
+
+// occupy has a client subscribe that has some rows.
+func (s *server) occupy(channel string, rows map[int]todo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.occupied[userChannel(user)] = s.world.seen(user)
+	s.occupied[channel] = rows
 }
 
 func (s *server) unsubscribe(user int) {
@@ -465,7 +470,7 @@ func (s *server) Channels(ctx context.Context, prefix string) ([]string, error) 
 	s.mu.Lock()
 	listing := s.listing
 	s.mu.Unlock()
-	if listing != nil {
+	if listing != nil && strings.HasPrefix(userChannel(0), prefix) { // once a poll
 		if err := listing(ctx); err != nil {
 			return nil, err
 		}

@@ -30,7 +30,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 		requests:     vector("requests_total", "Publish requests by outcome.", "outcome"),
 		setAside:     vector("set_aside_total", "Harmonics that could not be published, see chorusd deadletters.", "table"),
 		unroutable:   vector("unroutable_total", "Scopes of rows whose value cannot stand in a channel's name.", "table"),
-		channels:     gauge("active_channels", "Users' channels that are published to."),
+		channels:     gauge("active_channels", "Channels on which somebody listens; to users' own only these are published."),
 		saved:        gauge("checkpoint_saved_seconds", "When the checkpoint was last saved, in seconds since the Unix epoch."),
 	}
 	reg.MustRegister(m.transactions, m.changes, m.refilled, m.harmonics, m.requests, m.setAside, m.unroutable, m.channels, m.saved,

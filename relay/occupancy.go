@@ -85,9 +85,9 @@ func (r *Relay) beginPoll() poll {
 	return poll{epoch: r.epoch, started: time.Now()}
 }
 
-// ask makes the poll's requests, one for each form of a user's channel.
+// ask makes the poll's requests, one for each form of channel.
 func (r *Relay) ask(ctx context.Context, p poll, polls chan<- poll) {
-	for _, prefix := range r.mapper.UserChannels() {
+	for _, prefix := range r.mapper.ChannelPrefixes() {
 		names, err := r.publisher.Channels(ctx, prefix)
 		if p.err = err; err != nil {
 			break
@@ -150,7 +150,7 @@ func (r *Relay) noticed(ctx context.Context, events []pusher.WebhookEvent) error
 	now := time.Now()
 	var occupied []string
 	for _, e := range events {
-		if !r.isUsers(e.Channel) {
+		if !r.isOurs(e.Channel) {
 			continue
 		}
 		if e.Name == pusher.ChannelOccupied {
@@ -179,9 +179,9 @@ func (r *Relay) noticed(ctx context.Context, events []pusher.WebhookEvent) error
 	return r.see(ctx, redisstate.SourceWebhook, occupied, now)
 }
 
-// isUsers says whether a channel's name is that of a user's own.
-func (r *Relay) isUsers(name string) bool {
-	return slices.ContainsFunc(r.mapper.UserChannels(), func(h string) bool { return strings.HasPrefix(name, h) })
+// isOurs says whether a channel's name is one that the mapping can give.
+func (r *Relay) isOurs(name string) bool {
+	return slices.ContainsFunc(r.mapper.ChannelPrefixes(), func(h string) bool { return strings.HasPrefix(name, h) })
 }
 
 // see notes that channels are active and has those that were not refilled.
@@ -232,7 +232,7 @@ func (r *Relay) forgetIfStale(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.unknown && now.Sub(r.polledAt) > r.cfg.Lease {
-		r.unknown = true
+		r.unknown, r.doubt = true, doubt{on: true, failed: now}
 		r.log.Warn("active channels are no longer known; publishing to every user's channel until they are")
 	}
 }

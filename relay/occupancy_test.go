@@ -85,12 +85,10 @@ func TestWebhooksOpenAndCloseChannels(t *testing.T) {
 	r.commit(put(1, 7))
 	r.caughtUp()
 	r.subscribe(7)
-	r.server.mu.Lock()
-	clear(r.occupied[userChannel(7)])
-	r.server.mu.Unlock()
+	r.occupy(userChannel(7), map[int]todo{})
 	occupied := pusher.WebhookEvent{Name: pusher.ChannelOccupied, Channel: userChannel(7)}
 	vacated := pusher.WebhookEvent{Name: pusher.ChannelVacated, Channel: userChannel(7)}
-	other := pusher.WebhookEvent{Name: pusher.ChannelOccupied, Channel: "private-team.3"}
+	other := pusher.WebhookEvent{Name: pusher.ChannelOccupied, Channel: "private-other.3"}
 
 	// At once, without a poll, and with what it has missed.
 	r.relay.Notify(t.Context(), []pusher.WebhookEvent{other, occupied})
@@ -193,6 +191,50 @@ func TestChannelsThatComeAndGo(t *testing.T) {
 	}
 }
 
+// TestClientsThatComeBackAfterTheStart: while the relay was down, the server
+// may have restarted, and its clients come back later than the relay does.
+func TestClientsThatComeBackAfterTheStart(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.poll()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * r.cfg.Lease) // that long it was down
+	r.start()
+	r.commit(shared(1, 3), shared(2, 3))
+	r.caughtUp()
+	r.polls <- struct{}{}
+	eventually(t, "the active channels are known", func() bool { return r.relay.Status().ChannelsKnown })
+	r.commit(shared(2, 4))
+	r.caughtUp()
+	const channel = "private-team.3"
+	before := len(r.on(channel))
+	r.occupy(channel, map[int]todo{})
+	r.poll()
+	eventually(t, "the channel is active", func() bool { return r.isOpen(channel) })
+	r.caughtUp()
+	got := r.on(channel)[before:]
+	slices.Sort(got)
+	if want := []string{"delete 2 ", "update 1 v1"}; !slices.Equal(got, want) {
+		t.Errorf("refilled with %q, want %q", got, want)
+	}
+}
+
+// TestUnknownChannelsAreKeptAsWell: a client that loads its rows and then
+// subscribes misses what is sent in between.
+func TestUnknownChannelsAreKeptAsWell(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	r.occupy(userChannel(7), map[int]todo{}) // it had loaded before the change
+	r.poll()
+	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
+	r.caughtUp()
+	r.same(7)
+}
+
 // TestServerThatRestarts takes what was queued before its clients are back:
 // they get it when they are seen again.
 func TestServerThatRestarts(t *testing.T) {
@@ -213,9 +255,7 @@ func TestServerThatRestarts(t *testing.T) {
 	eventually(t, "a request has failed", func() bool { return !r.relay.Status().Publishing })
 	r.onAnswer(nil)
 	eventually(t, "the server has taken it, and told nobody", func() bool { return len(r.on(userChannel(7))) == 3 })
-	r.server.mu.Lock()
-	r.occupied[userChannel(7)] = had
-	r.server.mu.Unlock()
+	r.occupy(userChannel(7), had)
 	r.polls <- struct{}{}
 	eventually(t, "the client has it", func() bool { return len(r.has(7)) == 2 })
 	r.caughtUp()

@@ -189,9 +189,7 @@ func TestRestartRefillsWhatLapsedChannelsMissed(t *testing.T) {
 	}
 	_ = store.Close()
 	r.subscribe(7)
-	r.server.mu.Lock()
-	clear(r.occupied[userChannel(7)]) // it had loaded before the change
-	r.server.mu.Unlock()
+	r.occupy(userChannel(7), map[int]todo{}) // it had loaded before the change
 	r.start()
 	r.poll()
 	r.caughtUp()
@@ -209,9 +207,7 @@ func TestLargeRefillGoesInChunks(t *testing.T) {
 	r.commit(rows...)
 	r.caughtUp()
 	r.subscribe(7)
-	r.server.mu.Lock()
-	clear(r.occupied[userChannel(7)])
-	r.server.mu.Unlock()
+	r.occupy(userChannel(7), map[int]todo{})
 	r.poll()
 	r.caughtUp()
 	r.same(7)
@@ -282,9 +278,7 @@ func TestRefillsThatWaitAreReplaced(t *testing.T) {
 		})
 		r.commit(put(1, 7), put(2, 7))
 		eventually(t, "it is kept", func() bool { at, _ := r.relay.ledger.settled(); return at == position(2+n).String() })
-		r.server.mu.Lock()
-		r.occupied[userChannel(7)] = had
-		r.server.mu.Unlock()
+		r.occupy(userChannel(7), had)
 		r.poll()
 		eventually(t, "the channel is back", func() bool { return r.isActive(7) })
 	}

@@ -96,7 +96,7 @@ type Relay struct {
 	commits  uint64
 	inside   bool // a transaction is open and has harmonics
 	last     harmonic.Seq
-	active   map[string]time.Time // users' channels, and when the lease ends
+	active   map[string]time.Time // channels, and when the lease ends
 	unknown  bool                 // which channels are active
 	epoch    uint64               // last poll begun
 	complete uint64               // last poll completed
@@ -206,6 +206,8 @@ func (r *Relay) recall(ctx context.Context) error {
 	r.mu.Lock()
 	// What an earlier run kept after its last poll is under a number above it.
 	r.complete, r.epoch = last.Epoch, last.Epoch+1
+	// After so long the Pusher server may have restarted as well.
+	r.doubt.on = !last.StartedAt.IsZero() && time.Since(last.StartedAt) > r.cfg.Lease
 	r.mu.Unlock()
 	return r.resumeRefills(ctx)
 }

@@ -107,7 +107,9 @@ func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
 		}
 	}
 	for _, ch := range h.Channels {
-		if slices.Contains(m.Channels, ch.Name) {
+		sent := slices.Contains(m.Channels, ch.Name)
+		// What is sent because nobody knows who is there may reach nobody.
+		if sent && !(ch.User && r.unknown && r.window.size() < r.cfg.Window) {
 			r.window.release(1)
 			continue
 		}

@@ -30,7 +30,7 @@ func (s *stack) awaitPoll(t *testing.T) {
 	})
 }
 
-// awaitActive waits until chorusd knows of so many users' channels.
+// awaitActive waits until chorusd knows of so many channels.
 func (d *daemon) awaitActive(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, "the channels are active", func() bool { return d.metric(t, "chorusd_active_channels") == float64(n) })

@@ -61,7 +61,7 @@ func TestMainJob(t *testing.T) {
 		d := s.start(t)
 		const seven, eight, platform, model = "chorus.user.7", "chorus.user.8", "chorus.platform.3", "App.Models.User.7"
 		c := s.subscribe(t, seven, eight, platform, model)
-		d.awaitActive(t, 3)
+		d.awaitActive(t, 4)
 
 		var want []sent
 		expect := func(text string, channels ...string) { want = append(want, sent{channels, text}) }

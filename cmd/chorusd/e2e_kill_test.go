@@ -27,7 +27,7 @@ func TestKilled(t *testing.T) {
 		l := newLoad(t, s, users...)
 		d := s.start(t)
 		c := s.subscribe(t, "chorus.user.7", loadPlatform)
-		d.awaitActive(t, 1)
+		d.awaitActive(t, 2)
 		stop := l.run(t)
 		var visitors []*visitor
 		for i := range rounds {
@@ -40,8 +40,8 @@ func TestKilled(t *testing.T) {
 		}
 		l.awaitCommits(t, 50)
 		stop()
-		accounted(t, c, loadPlatform, l.of(0))
-		accounted(t, c, "chorus.user.7", l.of(7))
+		accounted(t, c, loadPlatform, l.of(0), false)
+		accounted(t, c, "chorus.user.7", l.of(7), true)
 		for _, v := range visitors {
 			v.converge(t)
 		}
@@ -67,15 +67,23 @@ func (s *stack) verifyCheckpoint(t *testing.T, l *load, c *client) {
 // then loads the rows.
 type visitor struct {
 	*client
-	user  int
-	begin map[int]int
+	channel string
+	user    int
+	begin   map[int]int
 }
 
 func userChannel(user int) string { return fmt.Sprintf("chorus.user.%d", user) }
 
 func (s *stack) visit(t *testing.T, user int) *visitor {
 	t.Helper()
-	v := &visitor{client: s.subscribe(t, userChannel(user)), user: user}
+	return s.visitOn(t, userChannel(user), user)
+}
+
+// visitOn is a visit to a channel that has the rows of one user, or with 0 of
+// all.
+func (s *stack) visitOn(t *testing.T, channel string, user int) *visitor {
+	t.Helper()
+	v := &visitor{client: s.subscribe(t, channel), channel: channel, user: user}
 	v.begin = s.rows(t, user)
 	return v
 }
@@ -87,11 +95,11 @@ func (v *visitor) converge(t *testing.T) {
 	var got map[int]int
 	defer func() {
 		if !maps.Equal(got, want) {
-			t.Logf("user %d has %v, the database %v", v.user, got, want)
+			t.Logf("the client on %s has %v, the database %v", v.channel, got, want)
 		}
 	}()
-	eventually(t, fmt.Sprintf("user %d has the rows of the database", v.user), func() bool {
-		got = applied(t, v.begin, v.got(userChannel(v.user)))
+	eventually(t, v.channel+" has the rows of the database", func() bool {
+		got = applied(t, v.begin, v.got(v.channel))
 		return maps.Equal(got, want)
 	})
 }

@@ -286,8 +286,10 @@ func keyOf(t *testing.T, e received) changeKey {
 // accounted waits until every change has come on a channel and verifies that
 // nothing else came, that a change keeps its id when it comes again, that ids
 // rise with the commits, and that what came was in commit order but for
-// repeats that start further back.
-func accounted(t *testing.T, c *client, channel string, want []loadChange) {
+// repeats that start further back. If refills are expected, records may come
+// again as they are, under a later id. It returns how many events came that
+// are of no refill.
+func accounted(t *testing.T, c *client, channel string, want []loadChange, refills bool) int {
 	t.Helper()
 	index := make(map[changeKey]int, len(want))
 	for i, w := range want {
@@ -295,10 +297,15 @@ func accounted(t *testing.T, c *client, channel string, want []loadChange) {
 	}
 	awaitAll(t, c, channel, want)
 	ids := make([]string, len(want))
-	highest, previous, repeats := -1, -1, 0
+	highest, previous, repeats, refilled := -1, -1, 0, 0
 	for n, e := range c.got(channel) {
 		k := keyOf(t, e)
 		i, ok := index[k]
+		id := e.harmonic.ID.String()
+		if refills && isRefill(k, id, ids, index) {
+			refilled++
+			continue
+		}
 		if !ok {
 			t.Errorf("%s: event %d is of no commit: %s", channel, n, inWords(e))
 			continue
@@ -310,7 +317,6 @@ func accounted(t *testing.T, c *client, channel string, want []loadChange) {
 			repeats++
 		}
 		highest, previous = max(highest, i), i
-		id := e.harmonic.ID.String()
 		if ids[i] != "" && ids[i] != id {
 			t.Errorf("%s: event %d: %s has the ids %s and %s", channel, n, inWords(e), ids[i], id)
 		}
@@ -321,7 +327,25 @@ func accounted(t *testing.T, c *client, channel string, want []loadChange) {
 			t.Errorf("%s: the id %s of change %d does not rise above %s", channel, ids[i], i, ids[i-1])
 		}
 	}
-	t.Logf("%s: %d changes, %d events, %d of them repeats", channel, len(want), len(c.got(channel)), repeats)
+	events := len(c.got(channel))
+	t.Logf("%s: %d changes, %d events, %d of them repeats, %d refilled", channel, len(want), events, repeats, refilled)
+	return events - refilled
+}
+
+// isRefill says whether an event can only be of a refill: the key of a record
+// that is gone, or the last change of one with another id than it had.
+func isRefill(k changeKey, id string, ids []string, index map[changeKey]int) bool {
+	switch k.op {
+	case harmonic.Delete:
+		return k.version == 0
+	case harmonic.Update:
+		for _, op := range []harmonic.Operation{harmonic.Create, harmonic.Update} {
+			if i, ok := index[changeKey{op, k.record, k.version}]; ok {
+				return ids[i] != "" && ids[i] < id
+			}
+		}
+	}
+	return false
 }
 
 // awaitAll waits until every change has come on a channel.
@@ -353,10 +377,11 @@ func anyOf(set map[changeKey]bool) changeKey {
 	return changeKey{}
 }
 
-// rows are the versions of a user's records in the database.
+// rows are the versions of a user's records in the database; of all if user
+// is 0.
 func (s *stack) rows(t *testing.T, user int) map[int]int {
 	t.Helper()
-	list, err := s.db.QueryContext(t.Context(), "SELECT id, version FROM notes WHERE user_id = ?", user)
+	list, err := s.db.QueryContext(t.Context(), "SELECT id, version FROM notes WHERE ? IN (user_id, 0)", user)
 	if err != nil {
 		t.Fatal(err)
 	}

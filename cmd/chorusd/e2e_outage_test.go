@@ -81,7 +81,7 @@ func TestOutages(t *testing.T) {
 		l := newLoad(t, s, 7, 8)
 		d := s.start(t)
 		c := s.subscribe(t, "chorus.user.7", loadPlatform)
-		d.awaitActive(t, 1)
+		d.awaitActive(t, 2)
 		stop := l.run(t)
 		database := outage{"the database", on.sql.Server, lostDatabase, foundDatabase}
 		redis := outage{"Redis", on.redis.Server, lostRedis, foundRedis}
@@ -95,10 +95,9 @@ func TestOutages(t *testing.T) {
 		}
 		l.awaitCommits(t, 20)
 		stop()
-		accounted(t, c, loadPlatform, l.of(0))
-		// After a freeze, the user's channel was refilled as well.
+		accounted(t, c, loadPlatform, l.of(0), true)
 		awaitAll(t, c, "chorus.user.7", l.of(7))
-		(&visitor{client: c, user: 7, begin: map[int]int{}}).converge(t)
+		(&visitor{client: c, channel: "chorus.user.7", user: 7, begin: map[int]int{}}).converge(t)
 		d.terminate(t)
 		_, at := s.checkpoint(t)
 		if covered := lastTransaction(t, at.GTIDs) - l.before; covered != l.committed() {
@@ -116,8 +115,8 @@ func TestPusherServerRestarts(t *testing.T) {
 	s := newStack(t, onServers{soketi: soketi}, loadTables, loadSchema, loadCommits)
 	l := newUncountedLoad(t, s, 7, 8)
 	d := s.start(t, "--channels.lease=10s")
-	v := s.visit(t, 7)
-	d.awaitActive(t, 1)
+	visitors := []*visitor{s.visit(t, 7), s.visitOn(t, loadPlatform, 0)}
+	d.awaitActive(t, 2)
 	for range 3 {
 		stop := l.run(t)
 		l.awaitCommits(t, 20)
@@ -128,9 +127,13 @@ func TestPusherServerRestarts(t *testing.T) {
 		if err := soketi.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		v.awaitJoined(t)
+		for _, v := range visitors {
+			v.awaitJoined(t)
+		}
 		d.awaitReady(t)
-		v.converge(t)
+		for _, v := range visitors {
+			v.converge(t)
+		}
 	}
 	d.terminate(t)
 }
