@@ -43,8 +43,8 @@ const (
 
 // Passing says whether an error is one that a healthy server stops giving:
 // the network's, or one of a server that stops, starts or is busy, or whose
-// rows somebody else has locked.
-// Anything else would be there again at the next try.
+// rows somebody else has locked, or of a table that changed while a statement
+// was made for it. Anything else would be there again at the next try.
 func Passing(err error) bool {
 	if _, own := errors.AsType[*fatalError](err); own {
 		return false
@@ -52,7 +52,8 @@ func Passing(err error) bool {
 	if _, ok := serverError(err); !ok {
 		return true // not an answer of the server: the connection
 	}
-	return isError(err, mysql.ER_LOCK_WAIT_TIMEOUT, mysql.ER_LOCK_DEADLOCK, mysql.ER_TABLE_DEF_CHANGED, erShutdown, erNormalShutdown, erConnectionKilled, erSlaveSameID,
+	return isError(err, mysql.ER_LOCK_WAIT_TIMEOUT, mysql.ER_LOCK_DEADLOCK,
+		mysql.ER_TABLE_DEF_CHANGED, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_FIELD_ERROR, erShutdown, erNormalShutdown, erConnectionKilled, erSlaveSameID,
 		erQueryInterrupted, erServerGone, erTooManyConnections, erOutOfResources, erReadingNet,
 		erNetReadInterrupted, erErrorOnWrite, erNetWriteInterrupted, erAborted, erServerOffline)
 }

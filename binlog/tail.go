@@ -394,9 +394,12 @@ func (t *tail) definition(ctx context.Context, schema, verb, statement string) e
 // awaitDefinition waits until the statement at hand is visible to others:
 // it is logged a moment before. MariaDB logs it after.
 func (t *tail) awaitDefinition() error {
-	if id := t.tx.id; t.tx.open && id.source != uuid.Nil {
-		_, err := one(t.sql, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", id, int(waitTimeout.Seconds())))
-		return err
+	id := t.tx.id
+	for t.tx.open && id.source != uuid.Nil {
+		timedOut, err := one(t.sql, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", id, int(waitTimeout.Seconds())))
+		if err != nil || timedOut == "0" {
+			return err
+		}
 	}
 	return nil
 }

@@ -197,10 +197,14 @@ func TestClientsThatComeBackAfterTheStart(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.poll()
+	last, err := r.store.LastPoll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * r.cfg.Lease) // that long it was down
+	eventually(t, "it was down for longer than a lease", func() bool { return time.Since(last.StartedAt) > 2*r.cfg.Lease })
 	r.start()
 	r.commit(shared(1, 3), shared(2, 3))
 	r.caughtUp()

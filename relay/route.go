@@ -107,9 +107,9 @@ func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
 		}
 	}
 	for _, ch := range h.Channels {
-		sent := slices.Contains(m.Channels, ch.Name)
 		// What is sent because nobody knows who is there may reach nobody.
-		if sent && !(ch.User && r.unknown && r.window.size() < r.cfg.Window) {
+		unsure := ch.User && r.unknown && r.window.size() < r.cfg.Window
+		if slices.Contains(m.Channels, ch.Name) && !unsure {
 			r.window.release(1)
 			continue
 		}
