@@ -73,43 +73,6 @@ func (t *tail) tableVersion(ctx context.Context, name TableName, e event) (*Tabl
 	return table, nil
 }
 
-// readDictionary reads the wanted tables' shapes as they are now, unless that
-// was done since the last statement that could have changed one.
-func (t *tail) readDictionary(ctx context.Context) error {
-	if t.dict != nil {
-		return nil
-	}
-	if t.sql == nil {
-		conn, err := t.source.cfg.connect(ctx)
-		if err != nil {
-			return err
-		}
-		t.sql = conn
-	}
-	if err := t.awaitDefinition(); err != nil {
-		return err
-	}
-	if t.sets == nil {
-		sets, err := readCharsets(t.sql, t.source.server.Flavor)
-		if err != nil {
-			return err
-		}
-		t.sets = sets
-	}
-	dict := make(map[TableName]*Table, len(t.source.wanted))
-	for name := range t.source.wanted {
-		table, err := readTable(t.sql, name)
-		if err != nil {
-			return err
-		}
-		if table != nil {
-			dict[name] = table
-		}
-	}
-	t.dict = dict
-	return nil
-}
-
 // compressedRows takes an event that MariaDB wrote with log_bin_compress: all
 // after the column bitmaps is compressed.
 func (t *tail) compressedRows(ctx context.Context, kind ChangeKind, body []byte) error {
