@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +67,24 @@ func (c *client) awaitTexts(t *testing.T, channel string, ordered bool, want ...
 		got = slices.Compact(got)
 	}
 	if !slices.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", channel, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// gone is a delete of a refill, which has the key alone.
+var gone = regexp.MustCompile(`^delete \w+ \d+ \{"id":\d+\}$`)
+
+// harmonics are the texts without those of refills, in tests without updates
+// of their own.
+func (c *client) harmonics(channel string) []string {
+	return slices.DeleteFunc(c.texts(channel), func(s string) bool { return strings.HasPrefix(s, "update ") || gone.MatchString(s) })
+}
+
+// awaitHarmonics waits until as many harmonics came as are wanted, and compares.
+func (c *client) awaitHarmonics(t *testing.T, channel string, want ...string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d harmonics on %s", len(want), channel), func() bool { return len(c.harmonics(channel)) >= len(want) })
+	if got := c.harmonics(channel); !slices.Equal(got, want) {
 		t.Errorf("%s: got\n%s\nwant\n%s", channel, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

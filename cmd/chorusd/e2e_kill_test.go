@@ -40,8 +40,8 @@ func TestKilled(t *testing.T) {
 		}
 		l.awaitCommits(t, 50)
 		stop()
-		accounted(t, c, loadPlatform, l.of(0), false)
-		accounted(t, c, "chorus.user.7", l.of(7), true)
+		accounted(t, c, loadPlatform, l.of(0))
+		accounted(t, c, "chorus.user.7", l.of(7))
 		for _, v := range visitors {
 			v.converge(t)
 		}

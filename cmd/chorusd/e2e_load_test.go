@@ -286,10 +286,9 @@ func keyOf(t *testing.T, e received) changeKey {
 // accounted waits until every change has come on a channel and verifies that
 // nothing else came, that a change keeps its id when it comes again, that ids
 // rise with the commits, and that what came was in commit order but for
-// repeats that start further back. If refills are expected, records may come
-// again as they are, under a later id. It returns how many events came that
-// are of no refill.
-func accounted(t *testing.T, c *client, channel string, want []loadChange, refills bool) int {
+// repeats that start further back. A refill may bring records again as they
+// are, under a later id. It returns how many events came that are of no refill.
+func accounted(t *testing.T, c *client, channel string, want []loadChange) int {
 	t.Helper()
 	index := make(map[changeKey]int, len(want))
 	for i, w := range want {
@@ -302,7 +301,7 @@ func accounted(t *testing.T, c *client, channel string, want []loadChange, refil
 		k := keyOf(t, e)
 		i, ok := index[k]
 		id := e.harmonic.ID.String()
-		if refills && isRefill(k, id, ids, index) {
+		if isRefill(k, id, ids, index) {
 			refilled++
 			continue
 		}
