@@ -48,11 +48,28 @@ func AppendJSON(dst []byte, h *Harmonic) []byte {
 	dst = append(dst, `","data":`...)
 	dst = AppendString(dst, h.Data)
 	dst = append(dst, `,"user_id":null,"created_at":"`...)
-	dst = h.CreatedAt.UTC().AppendFormat(dst, createdAt)
+	dst = appendCreatedAt(dst, h.CreatedAt)
 	dst = append(dst, '"')
 	if h.Rejected {
 		dst = append(dst, `,"rejected":true,"rejected_reason":`...)
 		dst = AppendString(dst, h.RejectedReason)
 	}
 	return append(dst, '}')
+}
+
+// appendCreatedAt writes t in the layout createdAt; AppendFormat would take
+// longer than the rest of the envelope.
+func appendCreatedAt(dst []byte, t time.Time) []byte {
+	two := func(n int, after byte) { dst = append(dst, byte('0'+n/10%10), byte('0'+n%10), after) }
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = append(dst, byte('0'+year/1000%10), byte('0'+year/100%10))
+	two(year, '-')
+	two(int(month), '-')
+	two(day, ' ')
+	two(hour, ':')
+	two(minute, ':')
+	two(second, ' ')
+	return dst[:len(dst)-1]
 }

@@ -1,6 +1,9 @@
 package harmonic
 
-import "unicode/utf8"
+import (
+	"math/bits"
+	"unicode/utf8"
+)
 
 // stays marks the ASCII bytes that a JSON string may hold as they are.
 var stays = func() (table [utf8.RuneSelf]bool) {
@@ -21,13 +24,9 @@ const hexDigits = "0123456789abcdef"
 func AppendString[S []byte | string](dst []byte, s S) []byte {
 	dst = append(dst, '"')
 	start := 0
-	for i := 0; i < len(s); {
+	for i := plainUntil(s, 0); i < len(s); i = plainUntil(s, i) {
 		c := s[i]
 		if c < utf8.RuneSelf {
-			if stays[c] {
-				i++
-				continue
-			}
 			dst = append(dst, s[start:i]...)
 			if c == '"' || c == '\\' {
 				dst = append(dst, '\\')
@@ -58,6 +57,27 @@ func AppendString[S []byte | string](dst []byte, s S) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+// plainUntil returns the first index from i on at which s holds a byte that is
+// not ASCII or must be escaped; len(s) if there is none. It looks at eight
+// bytes at a time, each in its own lane of a word: a lane's high bit is set
+// where the byte is above 0x7f, or where taking something off borrows from it.
+// A borrow can mark only lanes above the first that is rightly marked.
+func plainUntil[S []byte | string](s S, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		marks := (w | (w - ' '*ones) | ((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones)) & highs
+		if marks != 0 {
+			return i + bits.TrailingZeros64(marks)/8
+		}
+	}
+	for i < len(s) && s[i] < utf8.RuneSelf && stays[s[i]] {
+		i++
+	}
+	return i
 }
 
 func appendControl(dst []byte, c byte) []byte {
