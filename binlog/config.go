@@ -55,6 +55,25 @@ func dialBound(ctx context.Context, network, addr string) (net.Conn, error) {
 	return &boundConn{Conn: conn, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
 }
 
+// patientConn is a connection each of whose reads must come to something
+// within readTimeout.
+type patientConn struct{ net.Conn }
+
+func (c patientConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func dialPatient(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return patientConn{conn}, nil
+}
+
 // connect opens an SQL connection whose session gives values in the forms
 // that the text encoders read: UTF-8 text, TIMESTAMP in UTC. It ends with ctx.
 func (c Config) connect(ctx context.Context) (*client.Conn, error) {

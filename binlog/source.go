@@ -184,14 +184,14 @@ func (s *Source) syncerConfig() (replication.BinlogSyncerConfig, error) {
 		Localhost:       "chorusd",
 		RawModeEnabled:  true,
 		HeartbeatPeriod: heartbeatPeriod,
-		ReadTimeout:     readTimeout,
 		VerifyChecksum:  true,
 		// Its own reconnect loses and repeats rows (binlog/DESIGN.md).
 		DisableRetrySync: true,
 		DiscardGTIDSet:   true,
 		// It logs what it returns as errors, too.
 		Logger: slog.New(slog.DiscardHandler),
-		Dialer: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		// Its ReadTimeout would set a deadline several times an event.
+		Dialer: dialPatient,
 	}
 	if !strings.Contains(s.cfg.Addr, "/") {
 		host, port, err := net.SplitHostPort(s.cfg.Addr)

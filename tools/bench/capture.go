@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -22,25 +23,30 @@ import (
 	"github.com/chorusd/chorusd/tools/services"
 )
 
-// What the binary log holds that is read: mostly large transactions, as
-// imports and bulk updates make them, and some of a single row.
+// Two kinds of transaction: large ones, as imports and bulk updates make them,
+// and those of a single row.
 const (
 	bulkInserts   = 360 // of bulkRows
 	bulkUpdates   = 30  // of bulkRows
 	bulkRows      = 1000
-	singleInserts = 5000
-	singleUpdates = 5000
+	singleInserts = 20000
+	singleUpdates = 10000
 
-	captureRows  = (bulkInserts+bulkUpdates)*bulkRows + singleInserts + singleUpdates
 	captureUsers = 1000
 	captureTurns = 5
 )
 
+// stretch is a part of the binary log.
+type stretch struct {
+	from binlog.Server // as it was before, with the position
+	rows int
+}
+
 // capture compares how fast one and the same binary log is read from one and
-// the same server: by package binlog with mapping and the JSON text of every
-// harmonic, and by go-mysql as its users start out, StartSync and GetEvent with
-// everything decoded. The value is the median of the ratios of neighbouring
-// turns.
+// the same server: by package binlog, with every row's JSON text or with
+// mapping and the JSON text of every harmonic, and by go-mysql as its users
+// start out, StartSync and GetEvent with everything decoded. The values are
+// medians of the ratios of neighbouring turns.
 func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 	// Durability only slows the filling down; reading is not touched by it.
 	server, db, err := startDatabase(ctx, "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0")
@@ -54,85 +60,139 @@ func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 		ServerID: 1001, Location: time.UTC,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
-	inspected, err := binlog.Inspect(ctx, cfg)
+	mapper, problems := mapping.New(mapping.Config{Tables: map[string]mapping.Table{"todos": todos}, UserChannel: userChannel}, database, time.UTC)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
+	}
+	fmt.Fprintln(progress, "writing rows")
+	f := &filler{db: db}
+	bulk, err := f.fill(ctx, cfg, bulkInserts, bulkUpdates, bulkRows)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(progress, "writing %d rows\n", captureRows)
-	if err := fill(ctx, db); err != nil {
-		return nil, fmt.Errorf("fill the table: %w", err)
+	single, err := f.fill(ctx, cfg, singleInserts, singleUpdates, 1)
+	if err != nil {
+		return nil, err
 	}
-
-	var ours, theirs, ratios []float64
-	for turn := range captureTurns + 1 {
-		a, err := readMapped(ctx, cfg, inspected)
-		if err != nil {
-			return nil, err
+	var figures []figure
+	for _, m := range []struct {
+		figure, what string
+		stretch
+		handler func() binlog.Handler
+	}{
+		{"capture.bulk", "to JSON, transactions of 1,000 rows", bulk, func() binlog.Handler { return &texts{} }},
+		{"capture.single", "to JSON, transactions of one row", single, func() binlog.Handler { return &texts{} }},
+		{"capture.mapped", "mapped to events' JSON, transactions of 1,000 rows", bulk, func() binlog.Handler { return &mapped{mapper: mapper} }},
+	} {
+		var ours, theirs, ratios []float64
+		for turn := range captureTurns + 1 {
+			a, err := readWith(ctx, cfg, mapper.Sources(), m.stretch, m.handler())
+			if err != nil {
+				return nil, err
+			}
+			b, err := readDecoded(ctx, server, m.stretch)
+			if err != nil {
+				return nil, err
+			}
+			fmt.Fprintf(progress, "%s, turn %d: %.0f rows/s, %.0f rows/s decoded by go-mysql, %.2f x\n", m.figure, turn, a, b, a/b)
+			if turn == 0 {
+				continue // the caches are cold
+			}
+			ours, theirs, ratios = append(ours, a), append(theirs, b), append(ratios, a/b)
 		}
-		b, err := readDecoded(ctx, server, inspected.Current)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(progress, "turn %d: %.0f rows/s mapped, %.0f rows/s decoded by go-mysql, %.2f x\n", turn, a, b, a/b)
-		if turn == 0 {
-			continue // the caches are cold
-		}
-		ours, theirs, ratios = append(ours, a), append(theirs, b), append(ratios, a/b)
+		figures = append(figures, figure{
+			m.figure, median(ratios), "x",
+			fmt.Sprintf("go-mysql StartSync+GetEvent of the same binlog: %.0f rows/s %s; %.0f rows/s decoded", median(ours), m.what, median(theirs)),
+		})
 	}
-	return []figure{{
-		"capture.mapped", median(ratios), "x",
-		fmt.Sprintf("go-mysql StartSync+GetEvent of the same binlog: %.0f rows/s mapped to JSON, %.0f rows/s decoded",
-			median(ours), median(theirs)),
-	}}, nil
+	return figures, nil
 }
 
-// fill makes the transactions that are read.
-func fill(ctx context.Context, db *sql.DB) error {
-	id := 0
-	insert := func(rows int) error {
+// filler makes the transactions that are read.
+type filler struct {
+	db *sql.DB
+	id int // the last one
+}
+
+// fill makes so many transactions of so many rows each.
+func (f *filler) fill(ctx context.Context, cfg binlog.Config, inserts, updates, rows int) (stretch, error) {
+	from, err := binlog.Inspect(ctx, cfg)
+	if err != nil {
+		return stretch{}, err
+	}
+	first := f.id + 1
+	for range inserts {
 		statement := []byte("INSERT INTO todos VALUES ")
 		for i := range rows {
 			if i > 0 {
 				statement = append(statement, ',')
 			}
-			id++
-			statement = appendTodo(statement, id, id%captureUsers)
+			f.id++
+			statement = appendTodo(statement, f.id, f.id%captureUsers)
 		}
-		_, err := db.ExecContext(ctx, string(statement))
-		return err
+		if _, err := f.db.ExecContext(ctx, string(statement)); err != nil {
+			return stretch{}, fmt.Errorf("fill the table: %w", err)
+		}
 	}
-	update := func(from, rows int) error {
-		_, err := db.ExecContext(ctx, fmt.Sprintf(
-			"UPDATE todos SET done = 1 - done, updated_at = '2026-11-22 17:25:39' WHERE id BETWEEN %d AND %d", from+1, from+rows))
-		return err
+	for i := range updates {
+		_, err := f.db.ExecContext(ctx, "UPDATE todos SET done = 1 - done, updated_at = '2026-11-22 17:25:39' WHERE id BETWEEN ? AND ?",
+			first+i*rows, first+(i+1)*rows-1)
+		if err != nil {
+			return stretch{}, fmt.Errorf("update the table: %w", err)
+		}
 	}
-	repeat := func(n int, f func(i int) error) error {
-		for i := range n {
-			if err := f(i); err != nil {
+	return stretch{from: from, rows: (inserts + updates) * rows}, nil
+}
+
+// texts writes every image of every row as JSON, with all columns.
+type texts struct {
+	table    *binlog.Table
+	encoders []binlog.Encoder
+	names    []string
+	text     []byte
+}
+
+func (w *texts) Change(_ context.Context, c *binlog.Change) error {
+	if w.table != c.Table() {
+		w.table, w.encoders, w.names = c.Table(), nil, nil
+		for i, column := range w.table.Columns {
+			e, err := w.table.Encoder(i, binlog.CastDefault, time.UTC)
+			if err != nil {
+				return err
+			}
+			w.encoders = append(w.encoders, e)
+			w.names = append(w.names, ","+strconv.Quote(column.Name)+":")
+		}
+	}
+	for _, row := range []*binlog.Row{c.Before, c.After} {
+		if row == nil {
+			continue
+		}
+		w.text = w.text[:0]
+		for i := range w.encoders {
+			var err error
+			if w.text, err = w.encoders[i].Append(append(w.text, w.names[i]...), row); err != nil {
 				return err
 			}
 		}
-		return nil
+		w.text[0] = '{'
+		w.text = append(w.text, '}')
 	}
-	return errors.Join(
-		repeat(bulkInserts, func(int) error { return insert(bulkRows) }),
-		repeat(singleInserts, func(int) error { return insert(1) }),
-		repeat(bulkUpdates, func(i int) error { return update(i*bulkRows, bulkRows) }),
-		repeat(singleUpdates, func(i int) error { return update(i, 1) }),
-	)
+	return nil
 }
+
+func (w *texts) Commit(context.Context, binlog.Point) error { return nil }
+
+func (w *texts) Idle(binlog.Point) {}
 
 // mapped maps every change and writes the payload of every harmonic.
 type mapped struct {
 	mapper  *mapping.Mapper
 	payload []byte
 	seq     harmonic.Seq
-	rows    int
-	end     func()
 }
 
 func (m *mapped) Change(_ context.Context, c *binlog.Change) error {
-	m.rows++
 	_, err := m.mapper.Map(c, func(h *mapping.Harmonic) (err error) {
 		m.seq = max(harmonic.Seq(c.Time), m.seq+1)
 		m.payload, err = h.AppendPayload(m.payload[:0], harmonic.NewID(m.seq, 1), time.UnixMicro(int64(c.Time)))
@@ -141,41 +201,51 @@ func (m *mapped) Change(_ context.Context, c *binlog.Change) error {
 	return err
 }
 
-func (m *mapped) Commit(context.Context, binlog.Point) error {
-	if m.rows == captureRows {
-		m.end()
-	}
-	return nil
-}
+func (m *mapped) Commit(context.Context, binlog.Point) error { return nil }
 
 func (m *mapped) Idle(binlog.Point) {}
 
-// readMapped returns rows/s from the start of reading to the last commit.
-func readMapped(ctx context.Context, cfg binlog.Config, server binlog.Server) (float64, error) {
-	mapper, problems := mapping.New(mapping.Config{Tables: map[string]mapping.Table{"todos": todos}, UserChannel: userChannel}, database, time.UTC)
-	if len(problems) > 0 {
-		return 0, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
+// counted ends the reading after so many rows.
+type counted struct {
+	binlog.Handler
+	rows, all int
+	end       func()
+}
+
+func (h *counted) Change(ctx context.Context, c *binlog.Change) error {
+	h.rows++
+	return h.Handler.Change(ctx, c)
+}
+
+func (h *counted) Commit(ctx context.Context, pt binlog.Point) error {
+	if h.rows == h.all {
+		h.end()
 	}
+	return h.Handler.Commit(ctx, pt)
+}
+
+// readWith returns rows/s from the start of reading to the last commit.
+func readWith(ctx context.Context, cfg binlog.Config, tables []binlog.TableName, s stretch, h binlog.Handler) (float64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	runtime.GC() // what the turn before left
 	began := time.Now()
 	var took time.Duration
-	h := &mapped{mapper: mapper, end: func() {
+	counting := &counted{Handler: h, all: s.rows, end: sync.OnceFunc(func() {
 		took = time.Since(began)
 		cancel()
-	}}
-	if err := binlog.NewSource(cfg, server, mapper.Sources()).Run(ctx, server.Current, h); err != nil {
+	})}
+	if err := binlog.NewSource(cfg, s.from, tables).Run(ctx, s.from.Current, counting); err != nil {
 		return 0, err
 	}
 	if took == 0 {
-		return 0, fmt.Errorf("reading ended after %d of %d rows", h.rows, captureRows)
+		return 0, fmt.Errorf("reading ended after %d of %d rows", counting.rows, s.rows)
 	}
-	return captureRows / took.Seconds(), nil
+	return float64(s.rows) / took.Seconds(), nil
 }
 
 // readDecoded returns rows/s from the start of reading to the last row.
-func readDecoded(ctx context.Context, server *services.SQLServer, from binlog.Position) (float64, error) {
+func readDecoded(ctx context.Context, server *services.SQLServer, s stretch) (float64, error) {
 	host, text, err := net.SplitHostPort(server.Addr)
 	if err != nil {
 		return 0, err
@@ -191,14 +261,14 @@ func readDecoded(ctx context.Context, server *services.SQLServer, from binlog.Po
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	defer syncer.Close()
-	streamer, err := syncer.StartSync(mysql.Position{Name: from.File, Pos: from.Offset})
+	streamer, err := syncer.StartSync(mysql.Position{Name: s.from.Current.File, Pos: s.from.Current.Offset})
 	if err != nil {
 		return 0, err
 	}
-	for rows := 0; rows < captureRows; {
+	for rows := 0; rows < s.rows; {
 		event, err := streamer.GetEvent(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("read with go-mysql, after %d of %d rows: %w", rows, captureRows, err)
+			return 0, fmt.Errorf("read with go-mysql, after %d of %d rows: %w", rows, s.rows, err)
 		}
 		e, ok := event.Event.(*replication.RowsEvent)
 		switch {
@@ -209,5 +279,5 @@ func readDecoded(ctx context.Context, server *services.SQLServer, from binlog.Po
 			rows += len(e.Rows)
 		}
 	}
-	return captureRows / time.Since(began).Seconds(), nil
+	return float64(s.rows) / time.Since(began).Seconds(), nil
 }

@@ -44,7 +44,7 @@ type benchmark struct {
 }
 
 var benchmarks = []benchmark{
-	{[]string{"capture.mapped"}, []services.Kind{services.MySQL}, capture},
+	{[]string{"capture.bulk", "capture.single", "capture.mapped"}, []services.Kind{services.MySQL}, capture},
 	{[]string{"latency.p50", "latency.p99"}, []services.Kind{services.MySQL, services.Redis, services.Soketi}, latency},
 }
 
