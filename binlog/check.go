@@ -83,12 +83,6 @@ func (c *checker) settings() {
 		c.Server.Flavor = MariaDB
 	}
 	mysqlServer := c.Server.Flavor == MySQL
-	set := func(name, value string) string {
-		if mysqlServer {
-			return fmt.Sprintf("SET PERSIST %s = '%s';", name, value)
-		}
-		return fmt.Sprintf("SET GLOBAL %s = '%s'; and in the server's configuration, under [mariadbd]: %s = %s", name, value, name, value)
-	}
 	expect := func(name, want string) {
 		got, err := one(c.conn, "SELECT @@GLOBAL."+name)
 		switch {
@@ -96,7 +90,7 @@ func (c *checker) settings() {
 		case err != nil:
 			c.add("cannot read %s: %v", "", name, err)
 		case !strings.EqualFold(got, want):
-			c.add("%s is %q, it must be %q", set(name, want), name, got, want)
+			c.add("%s is %q, it must be %q", c.Server.setting(name, want), name, got, want)
 		}
 	}
 	switch on, err := one(c.conn, "SELECT @@GLOBAL.log_bin"); {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,3 +242,6 @@ func withoutGTIDs(t *testing.T) *services.SQLServer {
 	t.Helper()
 	return servicestest.StartSQL(t, services.MySQL, services.SQLOptions{Args: []string{"--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"}})
 }
+
+// everyKind is kinds and the newer MariaDB.
+var everyKind = append(slices.Clone(kinds), services.MariaDB118)

@@ -178,7 +178,8 @@ func (t *tail) rows(ctx context.Context, kind ChangeKind, body []byte, version2 
 	}
 	for range images {
 		if !full(body[at:at+bitmap], len(columns)) {
-			return fatal("a row of %s was logged without all of its columns: its session overrode binlog_row_image, which must be FULL", m.table.Name)
+			return fatal("a row of %s was logged without all of its columns: its session overrode binlog_row_image, which must be FULL: let no session set another, and %s",
+				m.table.Name, t.source.server.setting("binlog_row_image", "FULL"))
 		}
 		at += bitmap
 	}

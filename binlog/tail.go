@@ -35,6 +35,7 @@ type tail struct {
 	dict   map[TableName]*Table // as of the last statement that changed one; nil: to be read
 	sets   charsets
 	sql    *client.Conn
+	reach  *reach // of statements that were logged as such; nil: none was yet
 	change Change
 	before Row
 	after  Row
@@ -174,7 +175,8 @@ func (t *tail) event(ctx context.Context, e event) error {
 		return t.compressedRows(ctx, Delete, e.body)
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
 		if m := t.tables[tableID(e.body)]; m == nil || m.table != nil {
-			return fatal("a partial JSON update, which cannot be read exactly: run SET PERSIST binlog_row_value_options = ''")
+			return fatal("a partial JSON update, which cannot be read exactly: its session overrode binlog_row_value_options, which must be empty: let no session set it, and %s",
+				t.source.server.setting("binlog_row_value_options", ""))
 		}
 		return nil
 	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT:
@@ -197,12 +199,12 @@ func (t *tail) event(ctx context.Context, e event) error {
 			t.offset = e.logPos
 		}
 		return t.idle()
-	case replication.BEGIN_LOAD_QUERY_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT:
-		return fatal("LOAD DATA was logged as a statement: its session overrode binlog_format, which must be ROW")
+	case replication.EXECUTE_LOAD_QUERY_EVENT:
+		return t.loadData(ctx, e.body)
 	case replication.INCIDENT_EVENT:
 		return fatal("the server logged an incident: it may have lost events, so clients must load again (run --start-over)")
 	case replication.PREVIOUS_GTIDS_EVENT, replication.ROWS_QUERY_EVENT, replication.STOP_EVENT,
-		replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT,
+		replication.BEGIN_LOAD_QUERY_EVENT, replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT,
 		replication.IGNORABLE_EVENT, replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT,
 		replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT,
 		replication.MARIADB_GTID_LIST_EVENT, replication.MARIADB_START_ENCRYPTION_EVENT:
@@ -356,11 +358,16 @@ func (t *tail) query(ctx context.Context, e event) error {
 			return nil
 		}
 		return t.commit(ctx)
-	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL":
-		if t.concerns(string(q.Schema), statement) {
-			return fatal("a change was logged as a statement and not as rows: its session overrode binlog_format, which must be ROW; the statement starts %q", cut(statement))
-		}
 	default:
+		if changesRows(verb, rest) {
+			if err := t.statement(ctx, string(q.Schema), statement, q.StatusVars); err != nil {
+				return err
+			}
+			break
+		}
+		if err := t.reachChanges(string(q.Schema), statement); err != nil {
+			return err
+		}
 		if err := t.definition(ctx, string(q.Schema), verb, statement); err != nil {
 			return err
 		}
