@@ -52,7 +52,7 @@ func Check(ctx context.Context, cfg Config, tables []TableName) Report {
 		name, host, _ := strings.Cut(user, "@")
 		c.user = fmt.Sprintf("'%s'@'%s'", strings.ReplaceAll(name, "'", "''"), host)
 	}
-	c.settings()
+	c.settings(tables)
 	c.privileges(ctx, cfg)
 	for _, name := range tables {
 		c.table(name)
@@ -69,45 +69,6 @@ type checker struct {
 	conn   *client.Conn
 	user   string // quoted, for GRANT statements
 	logged bool
-}
-
-// settings checks the server's variables.
-func (c *checker) settings() {
-	version, err := one(c.conn, "SELECT VERSION()")
-	if err != nil {
-		c.add("cannot ask for the version: %v", "", err)
-		return
-	}
-	c.Server.Version, c.Server.Flavor = version, MySQL
-	if strings.Contains(strings.ToLower(version), "mariadb") {
-		c.Server.Flavor = MariaDB
-	}
-	mysqlServer := c.Server.Flavor == MySQL
-	expect := func(name, want string) {
-		got, err := one(c.conn, "SELECT @@GLOBAL."+name)
-		switch {
-		case isError(err, mysql.ER_UNKNOWN_SYSTEM_VARIABLE):
-		case err != nil:
-			c.add("cannot read %s: %v", "", name, err)
-		case !strings.EqualFold(got, want):
-			c.add("%s is %q, it must be %q", c.Server.setting(name, want), name, got, want)
-		}
-	}
-	switch on, err := one(c.conn, "SELECT @@GLOBAL.log_bin"); {
-	case err != nil:
-		c.add("cannot read log_bin: %v", "", err)
-	case on != "1" && mysqlServer:
-		c.add("the binary log is off", "take skip-log-bin or disable-log-bin out of the server's configuration and restart it")
-	case on != "1":
-		c.add("the binary log is off", "add to the server's configuration, under [mariadbd]: log_bin = mariadb-bin, and restart it")
-	default:
-		c.logged = true
-	}
-	expect("binlog_format", "ROW")
-	expect("binlog_row_image", "FULL")
-	if mysqlServer {
-		expect("binlog_row_value_options", "")
-	}
 }
 
 // privileges checks what the user may do by doing it, which sees through

@@ -11,9 +11,16 @@ import (
 
 // TestCheckSaysWhatMends runs what Check says and checks again.
 func TestCheckSaysWhatMends(t *testing.T) {
-	for _, kind := range kinds {
+	for _, kind := range everyKind {
 		t.Run(kind.String(), func(t *testing.T) {
-			server := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{"--binlog-row-image=MINIMAL"}})
+			t.Parallel()
+			args := []string{"--binlog-row-image=NOBLOB", "--binlog-format=MIXED"}
+			wants := []string{`binlog_row_image is "NOBLOB"`, `binlog_format is "MIXED"`}
+			if kind == services.MySQL {
+				args = append(args, "--binlog-row-value-options=PARTIAL_JSON")
+				wants = append(wants, `binlog_row_value_options is "PARTIAL_JSON"`)
+			}
+			server := servicestest.StartSQL(t, kind, services.SQLOptions{Args: args})
 			db := servicestest.CreateDatabase(t, server)
 			db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, `CREATE USER 'weak'@'127.0.0.1' IDENTIFIED BY 'pw'`)
 			cfg := configOf(t, db)
@@ -33,7 +40,7 @@ func TestCheckSaysWhatMends(t *testing.T) {
 					db.MustExec(t, statement)
 				}
 			}
-			for _, want := range []string{"binlog_row_image", "REPLICATION SLAVE", "may not read table " + name.String(), "table " + gone.String()} {
+			for _, want := range append(wants, "REPLICATION SLAVE", "may not read table "+name.String(), "table "+gone.String()) {
 				if !strings.Contains(strings.Join(whats, "\n"), want) {
 					t.Errorf("nothing was said of %q in %q", want, whats)
 				}
@@ -45,6 +52,33 @@ func TestCheckSaysWhatMends(t *testing.T) {
 			if report.Tables[name] == nil || len(report.Tables[name].Key) != 1 {
 				t.Errorf("table %+v", report.Tables[name])
 			}
+		})
+	}
+}
+
+// TestCheckOfWhatIsNotLogged: databases that are left out, and what a replica replicates.
+func TestCheckOfWhatIsNotLogged(t *testing.T) {
+	for _, kind := range everyKind {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			server := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{"--binlog-do-db=one", "--binlog-do-db=two", "--log-slave-updates=OFF"}})
+			db := servicestest.CreateDatabase(t, server)
+			db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`)
+			source, updates := "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1'", "log_replica_updates"
+			if kind != services.MySQL {
+				source, updates = "SET GLOBAL gtid_slave_pos = '7-7-7'", "log_slave_updates"
+			}
+			db.MustExec(t, source)
+			var got []string
+			for _, p := range binlog.Check(t.Context(), configOf(t, db), []binlog.TableName{tableA(db)}).Problems {
+				got = append(got, p.String())
+			}
+			wantLines(t, got, []string{
+				"the server is a replica, and " + updates + " is off: what it replicates is not in its binary log; to mend it: " +
+					"let chorusd read the primary, or add to the server's configuration: " + updates + " = ON, and restart it",
+				"database " + db.Name + " is not logged: binlog_do_db names others; to mend it: " +
+					"take binlog_do_db out of the server's configuration, or add this database there, and restart it",
+			})
 		})
 	}
 }
