@@ -24,13 +24,16 @@ type debianTree struct {
 	suite  string // the Debian release that has this version
 	pkg    string
 	server string // path in the tree
+	// plugins is the package that has the server's plugins, if another one:
+	// ways to log in, such as MariaDB's ed25519. What it depends on stays away.
+	plugins string
 }
 
 var debianTrees = map[Kind]debianTree{
-	MySQL:      {"MySQL 9.7", "mysql-9.7-1", "sid", "mysql-server-core", "usr/sbin/mysqld"},
-	MariaDB:    {"MariaDB 10.11", "mariadb-10.11-1", "bookworm", "mariadb-server-core", "usr/sbin/mariadbd"},
-	MariaDB118: {"MariaDB 11.8", "mariadb-11.8-1", "sid", "mariadb-server-core", "usr/sbin/mariadbd"},
-	Redis:      {"Redis 7.0", "redis-7.0-1", "bookworm", "redis-server", "usr/bin/redis-server"},
+	MySQL:      {"MySQL 9.7", "mysql-9.7-1", "sid", "mysql-server-core", "usr/sbin/mysqld", ""},
+	MariaDB:    {"MariaDB 10.11", "mariadb-10.11-2", "bookworm", "mariadb-server-core", "usr/sbin/mariadbd", "mariadb-server"},
+	MariaDB118: {"MariaDB 11.8", "mariadb-11.8-2", "sid", "mariadb-server-core", "usr/sbin/mariadbd", "mariadb-server"},
+	Redis:      {"Redis 7.0", "redis-7.0-1", "bookworm", "redis-server", "usr/bin/redis-server", ""},
 }
 
 // notNeeded are packages that the servers depend on for their scripts only.
@@ -131,7 +134,10 @@ func (t debianTree) download(ctx context.Context, apt string) error {
 			refused = append(refused, fmt.Errorf("from %s: %w", mirror, err))
 			continue
 		}
-		return run(ctx, "apt-get", "--quiet", "--config-file="+conf, "--yes", "--download-only", "install", t.pkg)
+		if err := run(ctx, "apt-get", "--quiet", "--config-file="+conf, "--yes", "--download-only", "install", t.pkg); err != nil || t.plugins == "" {
+			return err
+		}
+		return run(ctx, "env", "--chdir="+filepath.Join(apt, "cache/archives"), "apt-get", "--quiet", "--config-file="+conf, "download", t.plugins)
 	}
 	return errors.Join(refused...)
 }

@@ -3,6 +3,7 @@ package services
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +20,9 @@ type RedisOptions struct {
 	Persist bool
 	// Password, if any, of the default user.
 	Password string
+	// TLS, if any, is how to reach the server, which then takes nothing but
+	// TLS; Args have its certificate, "--tls-cert-file", "cert.pem".
+	TLS *tls.Config
 	// Args are further settings, "--maxmemory", "10mb"; they win.
 	Args []string
 	// PreferPath uses the machine's own redis-server, if it has one.
@@ -43,9 +47,12 @@ func StartRedis(ctx context.Context, opts RedisOptions) (*RedisServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.argv = slices.Concat(prog.argv, []string{
+	listen := []string{"--port", strconv.Itoa(s.Port())}
+	if opts.TLS != nil {
+		listen = []string{"--port", "0", "--tls-port", strconv.Itoa(s.Port())}
+	}
+	s.argv = slices.Concat(prog.argv, listen, []string{
 		"--bind", "127.0.0.1",
-		"--port", strconv.Itoa(s.Port()),
 		"--dir", s.Dir(),
 		"--databases", strconv.Itoa(RedisDatabases),
 		"--save", "",
@@ -58,7 +65,7 @@ func StartRedis(ctx context.Context, opts RedisOptions) (*RedisServer, error) {
 		s.argv = append(s.argv, "--requirepass", opts.Password)
 	}
 	s.argv = append(s.argv, opts.Args...)
-	s.probe = func(ctx context.Context) error { return pingRedis(ctx, s.Addr, opts.Password) }
+	s.probe = func(ctx context.Context) error { return pingRedis(ctx, s.Addr, opts) }
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
@@ -67,8 +74,12 @@ func StartRedis(ctx context.Context, opts RedisOptions) (*RedisServer, error) {
 
 // pingRedis asks for a PONG. The protocol's inline form needs no client
 // library.
-func pingRedis(ctx context.Context, addr, password string) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+func pingRedis(ctx context.Context, addr string, opts RedisOptions) error {
+	dial := new(net.Dialer).DialContext
+	if opts.TLS != nil {
+		dial = (&tls.Dialer{Config: opts.TLS}).DialContext
+	}
+	conn, err := dial(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
@@ -92,8 +103,8 @@ func pingRedis(ctx context.Context, addr, password string) error {
 		}
 		return nil
 	}
-	if password != "" {
-		if err := ask("AUTH "+strconv.Quote(password), "+OK"); err != nil {
+	if opts.Password != "" {
+		if err := ask("AUTH "+strconv.Quote(opts.Password), "+OK"); err != nil {
 			return err
 		}
 	}
