@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -10,6 +11,8 @@ import (
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/chorusd/chorusd/transport"
 )
 
 // A Problem is something that keeps chorusd from reading a server exactly.
@@ -42,8 +45,8 @@ func Check(ctx context.Context, cfg Config, tables []TableName) Report {
 	r := Report{Tables: map[TableName]*Table{}}
 	conn, err := cfg.connect(ctx)
 	if err != nil {
-		r.add("%v", "see that the server runs and that mysql.addr, mysql.user and mysql.password are right", err)
-		r.Problems[0].Passing = Passing(err)
+		r.add("%v", mendConnection(cfg, err), err)
+		r.Problems[0].Passing = Passing(err) && !Refused(err)
 		return r
 	}
 	defer conn.Close()
@@ -58,6 +61,30 @@ func Check(ctx context.Context, cfg Config, tables []TableName) Report {
 		c.table(name)
 	}
 	return r
+}
+
+// mendConnection says what mends a connection that did not come about.
+func mendConnection(cfg Config, err error) string {
+	if mend := transport.Mend("mysql", err); mend != "" {
+		return mend
+	}
+	own := (*refusedError)(nil)
+	switch {
+	case errors.As(err, &own):
+		return ""
+	case lacksTLS(err):
+		return "let the server have a certificate (ssl_cert, ssl_key), or set mysql.tls to \"disabled\""
+	case unknownLogin(err):
+		return "let the user log in by caching_sha2_password (MySQL), or ed25519 or mysql_native_password (MariaDB)"
+	case isError(err, erSecureTransportRequired):
+		return "set mysql.tls to \"verify_identity\" and mysql.tls_ca, or to \"required\""
+	case !isError(err, denials...):
+		return "see that the server runs and that mysql.addr is its address"
+	case cfg.TLS == nil:
+		return "see that mysql.user and mysql.password are right and that this user may log in from this host; if it must use TLS (REQUIRE SSL), set mysql.tls"
+	default:
+		return "see that mysql.user and mysql.password are right and that this user may log in from this host; if it must show a certificate (REQUIRE X509), set mysql.tls_cert and mysql.tls_key"
+	}
 }
 
 func (r *Report) add(what, mend string, args ...any) {

@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,6 +19,9 @@ type Config struct {
 	User string
 	// Password returns the password; it is asked at every connection.
 	Password func() string
+	// TLS returns how connections are encrypted, nil for not at all; it is
+	// asked at every connection. It may be nil.
+	TLS func() (*tls.Config, error)
 	// ServerID is the replica id that chorusd takes; it must be no other's.
 	ServerID uint32
 	// Location is how DATETIME columns are to be read: Laravel's app.timezone.
@@ -52,6 +56,11 @@ func dialBound(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	// go-mysql sets deadlines only once a TLS handshake is over.
+	if err := conn.SetReadDeadline(time.Now().Add(dialTimeout)); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
 	return &boundConn{Conn: conn, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
 }
 
@@ -74,11 +83,28 @@ func dialPatient(ctx context.Context, network, addr string) (net.Conn, error) {
 	return patientConn{conn}, nil
 }
 
+// encryption asks for the present TLS settings.
+func (c Config) encryption() (*tls.Config, error) {
+	if c.TLS == nil {
+		return nil, nil
+	}
+	cfg, err := c.TLS()
+	if err != nil {
+		return nil, &refusedError{err}
+	}
+	return cfg, nil
+}
+
 // connect opens an SQL connection whose session gives values in the forms
 // that the text encoders read: UTF-8 text, TIMESTAMP in UTC. It ends with ctx.
 func (c Config) connect(ctx context.Context) (*client.Conn, error) {
+	encryption, err := c.encryption()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", c.Addr, err)
+	}
 	conn, err := client.ConnectWithDialer(ctx, "", c.Addr, c.User, c.Password(), "", dialBound,
 		func(conn *client.Conn) error {
+			conn.SetTLSConfig(encryption)
 			conn.ReadTimeout = queryTimeout
 			conn.WriteTimeout = queryTimeout
 			return nil

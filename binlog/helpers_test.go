@@ -39,8 +39,6 @@ type recorder struct {
 	points []binlog.Point
 	seen   chan struct{}
 	fail   func(line string) error
-	// definitions are what statements did: "dropped t".
-	definitions []string
 }
 
 func newRecorder(from binlog.Position) *recorder {
@@ -94,16 +92,6 @@ func (r *recorder) Commit(_ context.Context, pt binlog.Point) error {
 		return err
 	}
 	r.wake()
-	return nil
-}
-
-func (r *recorder) Definition(_ context.Context, d *binlog.Definition) error {
-	if d.Kind == binlog.Present {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.definitions = append(r.definitions, fmt.Sprintf("%s %s", d.Kind, d.Name.Table))
 	return nil
 }
 
@@ -216,6 +204,12 @@ func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // await waits until something was logged.

@@ -49,10 +49,6 @@ type Handler interface {
 	// Commit says that a transaction, perhaps one without a change that is
 	// of interest, ends at pt.
 	Commit(ctx context.Context, pt Point) error
-	// Definition takes what a statement did to a table; it comes in order with
-	// the changes and before the Commit of its transaction. Before everything
-	// else it comes once for each table, of kind Present.
-	Definition(ctx context.Context, d *Definition) error
 	// Idle says that the log has been read up to pt and no transaction is
 	// open there. It comes about once a second while nothing happens.
 	Idle(pt Point)
@@ -79,6 +75,10 @@ func NewSource(cfg Config, server Server, tables []TableName) *Source {
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 3 * time.Second
+
+	// When the server refuses the login.
+	minRefused = time.Second
+	maxRefused = time.Minute
 )
 
 // Run reads from the given position until ctx ends, which returns nil, or
@@ -87,8 +87,10 @@ const (
 func (s *Source) Run(ctx context.Context, from Position, h Handler) error {
 	t := newTail(s, from.Clone(), h)
 	defer t.close()
-	for backoff := minBackoff; ; {
+	denied := false // and that was logged
+	for backoff, refused := minBackoff, minRefused; ; {
 		t.fresh = false
+		password := s.cfg.Password()
 		err := s.stream(ctx, t)
 		if ctx.Err() != nil {
 			return nil
@@ -97,20 +99,49 @@ func (s *Source) Run(ctx context.Context, from Position, h Handler) error {
 			return fmt.Errorf("read the binlog at %s: %w", t.where(), err)
 		}
 		if t.fresh {
-			backoff = minBackoff
+			backoff, refused, denied = minBackoff, minRefused, false
 		}
-		if !t.away {
+		if Refused(err) {
+			if !denied {
+				denied = true
+				s.cfg.Logger.Error("the database server and chorusd refuse each other, waiting until that is mended",
+					"addr", s.cfg.Addr, "user", s.cfg.User, "position", t.where(), "error", err, "mend", mendConnection(s.cfg, err))
+			}
+			t.away = true
+		} else if !t.away {
 			t.away = true
 			s.cfg.Logger.Warn("lost the database server, trying to reach it again",
 				"addr", s.cfg.Addr, "position", t.where(), "error", err)
 		}
 		t.interrupt()
+		if Refused(err) {
+			s.awaitLogin(ctx, password, refused)
+			refused = min(2*refused, maxRefused)
+			continue
+		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(backoff):
 		}
 		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// awaitLogin waits before the next try of a login that was refused: until the
+// password is another one, or for the given time. Servers count failed logins
+// and lock accounts and hosts for them.
+func (s *Source) awaitLogin(ctx context.Context, password string, most time.Duration) {
+	enough := time.After(most)
+	look := time.NewTicker(minRefused / 2)
+	defer look.Stop()
+	for s.cfg.Password() == password {
+		select {
+		case <-ctx.Done():
+			return
+		case <-enough:
+			return
+		case <-look.C:
+		}
 	}
 }
 
@@ -178,12 +209,17 @@ type eventFunc func(*replication.BinlogEvent) error
 func (f eventFunc) HandleEvent(e *replication.BinlogEvent) error { return f(e) }
 
 func (s *Source) syncerConfig() (replication.BinlogSyncerConfig, error) {
+	encryption, err := s.cfg.encryption()
+	if err != nil {
+		return replication.BinlogSyncerConfig{}, err
+	}
 	cfg := replication.BinlogSyncerConfig{
-		ServerID: s.cfg.ServerID,
-		Flavor:   string(s.server.Flavor),
-		Host:     s.cfg.Addr,
-		User:     s.cfg.User,
-		Password: s.cfg.Password(),
+		ServerID:  s.cfg.ServerID,
+		Flavor:    string(s.server.Flavor),
+		Host:      s.cfg.Addr,
+		User:      s.cfg.User,
+		Password:  s.cfg.Password(),
+		TLSConfig: encryption,
 		// Not the machine's name: it is shown to every other replica.
 		Localhost:       "chorusd",
 		RawModeEnabled:  true,

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -45,8 +44,6 @@ type rule struct {
 	scopes  []scope
 	events  [3]string // by operation
 	payload Payload
-	// channels match the names that scopes give.
-	channels []*regexp.Regexp
 }
 
 // A Problem is something wrong with the rules.
@@ -178,7 +175,6 @@ func newRule(name string, t Table, userChannel, database string) (*rule, []Probl
 			continue
 		}
 		r.scopes = append(r.scopes, s)
-		r.channels = append(r.channels, s.pattern())
 	}
 	r.table = t
 	return r, wrong.list

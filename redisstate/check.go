@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/chorusd/chorusd/transport"
 )
 
 // Check returns everything about this Redis that chorusd cannot work with, each
@@ -72,9 +74,12 @@ func (s *Store) evictionPolicy(ctx context.Context) (string, error) {
 func (s *Store) explain(err error) error {
 	var answer redis.Error
 	text := err.Error()
-	switch {
+	switch mend := transport.Mend("redis", err); {
+	case mend != "":
+		return fmt.Errorf("redis.tls: no encrypted connection to Redis at %s: %w; %s", s.addr, err, mend)
 	case !errors.As(err, &answer):
-		return fmt.Errorf("redis.addr: cannot use Redis at %s: %w; start it there or set addr to where it runs", s.addr, err)
+		return fmt.Errorf("redis.addr: cannot use Redis at %s: %w; start it there or set addr to where it runs; "+
+			"see that redis.tls says whether that port speaks TLS, and redis.tls_cert has the client certificate if it demands one", s.addr, err)
 	case redis.IsAuthError(err):
 		return fmt.Errorf("redis.password: Redis at %s refuses the login: %w; set CHORUSD_REDIS_PASSWORD, and redis.username for an ACL user", s.addr, err)
 	case strings.Contains(text, "DB index is out of range"):

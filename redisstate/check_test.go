@@ -12,8 +12,10 @@ import (
 
 func redisWith(t *testing.T, options services.RedisOptions) Config {
 	t.Helper()
-	return Config{Addr: servicestest.StartRedis(t, options).Addr, Password: options.Password, Prefix: DefaultPrefix}
+	return Config{Addr: servicestest.StartRedis(t, options).Addr, Password: always(options.Password), Prefix: DefaultPrefix}
 }
+
+func always(password string) func() string { return func() string { return password } }
 
 // expectProblem checks that one of errs holds all the words, and that there is
 // none if there are no words.
@@ -77,7 +79,7 @@ func TestCheckPermissions(t *testing.T) {
 		args := append([]any{"ACL", "SETUSER", "app", "reset", "on", ">secret"}, rules...)
 		must(t, admin.client.Do(t.Context(), args...).Err())
 		u := c
-		u.Username, u.Password = "app", "secret"
+		u.Username, u.Password = "app", always("secret")
 		return u
 	}
 	// What the message tells the operator to run must be enough.
@@ -109,8 +111,8 @@ func TestOpenExplains(t *testing.T) {
 		words  []string
 	}{
 		{"nobody there", with(free, func(c *Config) { c.Addr = "127.0.0.1:1" }), []string{"redis.addr", "127.0.0.1:1", "refused"}},
-		{"no password", with(locked, func(c *Config) { c.Password = "" }), []string{"redis.password", "NOAUTH", "CHORUSD_REDIS_PASSWORD"}},
-		{"wrong password", with(locked, func(c *Config) { c.Password = "guess" }), []string{"redis.password", "WRONGPASS", "CHORUSD_REDIS_PASSWORD"}},
+		{"no password", with(locked, func(c *Config) { c.Password = nil }), []string{"redis.password", "NOAUTH", "CHORUSD_REDIS_PASSWORD"}},
+		{"wrong password", with(locked, func(c *Config) { c.Password = always("guess") }), []string{"redis.password", "WRONGPASS", "CHORUSD_REDIS_PASSWORD"}},
 		{"no such database", with(free, func(c *Config) { c.DB = 4711 }), []string{"redis.db", "db = 0"}},
 		{"invalid", Config{DB: -1}, []string{"redis.addr", "redis.db", "redis.prefix"}},
 	} {

@@ -1,6 +1,7 @@
 package redisstate
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,7 +21,12 @@ type Config struct {
 	Addr string `koanf:"addr"`
 	// Username is an ACL user; "" is Redis's default user.
 	Username string `koanf:"username"`
-	Password string `koanf:"password" json:"-"`
+	// Password returns the password; it is asked at every connection. It may
+	// be nil.
+	Password func() string `json:"-"`
+	// TLS returns how connections are encrypted; it is asked at every
+	// connection. It may be nil: not at all.
+	TLS func() (*tls.Config, error) `json:"-"`
 	// DB is the number of the logical database.
 	DB int `koanf:"db"`
 	// Prefix begins every key. Two daemons with different prefixes share a
@@ -82,7 +88,7 @@ func (c Config) LogValue() slog.Value {
 }
 
 func (c Config) redacted() string {
-	if c.Password == "" {
+	if c.Password == nil || c.Password() == "" {
 		return ""
 	}
 	return "***"

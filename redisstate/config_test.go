@@ -48,7 +48,7 @@ func TestValidate(t *testing.T) {
 
 func TestPasswordIsNeverPrinted(t *testing.T) {
 	const secret = "hunter2"
-	c := Config{Addr: DefaultAddr, Username: "chorusd", Password: secret, Prefix: DefaultPrefix}
+	c := Config{Addr: DefaultAddr, Username: "chorusd", Password: always(secret), Prefix: DefaultPrefix}
 	var log lines
 	textLogger(&log).Info("config", "redis", c, "whole", struct{ Redis Config }{c})
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "redis", c, "whole", struct{ Redis Config }{c})

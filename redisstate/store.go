@@ -3,10 +3,12 @@ package redisstate
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"embed"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,12 +76,13 @@ func Open(ctx context.Context, c Config, logger *slog.Logger) (*Store, error) {
 		network = "unix"
 	}
 	client := redis.NewClient(&redis.Options{
-		Network:  network,
-		Addr:     c.Addr,
-		Username: c.Username,
-		Password: c.Password,
-		DB:       c.DB,
-		Protocol: 2,
+		Network: network,
+		Addr:    c.Addr,
+		Dialer:  c.dial,
+		DB:      c.DB,
+
+		CredentialsProvider: c.credentials,
+		Protocol:            2,
 
 		DialTimeout:           dialTimeout,
 		DialerRetries:         1,
@@ -103,6 +106,30 @@ func Open(ctx context.Context, c Config, logger *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
+// dial opens a connection, encrypted if that is wanted.
+func (c Config) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var encryption *tls.Config
+	if c.TLS != nil {
+		var err error
+		if encryption, err = c.TLS(); err != nil {
+			return nil, err
+		}
+	}
+	if encryption == nil {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	return (&tls.Dialer{Config: encryption}).DialContext(ctx, network, addr)
+}
+
+func (c Config) credentials() (username, password string) {
+	if c.Password == nil {
+		return c.Username, ""
+	}
+	return c.Username, c.Password()
+}
+
 // Close ends the connections. Calls under way fail.
 func (s *Store) Close() error {
 	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
@@ -116,7 +143,6 @@ func (s *Store) Close() error {
 // one node of a cluster.
 type keys struct {
 	checkpoint, marker, seq, serverID, deadLetters, probe string
-	owed, versions, shapes                                string
 	leases, poll                                          string
 	epochs, epoch, refills, refill, starts                string // epoch and refill are prefixes
 }
@@ -130,9 +156,6 @@ func keysOf(prefix string) keys {
 		serverID:    state + "server-id",
 		deadLetters: state + "dead-letters",
 		probe:       state + "probe",
-		owed:        state + "owed-reload",
-		versions:    state + "schema-versions",
-		shapes:      state + "shapes",
 		leases:      channels + "leases",
 		poll:        channels + "poll",
 		epochs:      window + "epochs",

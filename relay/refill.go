@@ -122,19 +122,9 @@ func (r *Relay) refillAll(ctx context.Context) error {
 }
 
 func (r *Relay) refillChannel(ctx context.Context, job *refill) error {
-	var controls []redisstate.RecordKey
 	byTable := map[string][]redisstate.RecordKey{}
 	for _, k := range job.missed {
-		if isControl(k.Key) {
-			controls = append(controls, k)
-			continue
-		}
 		byTable[k.Table] = append(byTable[k.Table], k)
-	}
-	if len(controls) > 0 {
-		if err := r.refillControls(ctx, job, controls); err != nil {
-			return err
-		}
 	}
 	for table, keys := range byTable {
 		for len(keys) > 0 {
@@ -151,6 +141,10 @@ func (r *Relay) refillChannel(ctx context.Context, job *refill) error {
 	return nil
 }
 
+// refusedPause is between two tries while the database refuses the login:
+// servers count those that fail, and the source tries, too.
+const refusedPause = 30 * time.Second
+
 // refillRecords sends one chunk and takes it off the list. The database may
 // be away for a while; anything else that fails is final.
 func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, keys []redisstate.RecordKey) error {
@@ -160,10 +154,6 @@ func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, ke
 		if err == nil {
 			break
 		}
-		if errors.Is(err, errReset) {
-			n = 0
-			continue
-		}
 		var final *finalError
 		if errors.As(err, &final) || ctx.Err() != nil || !binlog.Passing(err) {
 			return err
@@ -172,7 +162,11 @@ func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, ke
 			said = true
 			r.log.Warn("cannot read rows for a refill, trying again", "channel", job.channel, "table", table, "error", err)
 		}
-		if err := pause(ctx, backoff(n)); err != nil {
+		wait := backoff(n)
+		if binlog.Refused(err) {
+			wait = refusedPause
+		}
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -181,9 +175,6 @@ func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, ke
 	}
 	return r.persist(ctx, func(ctx context.Context) error { return r.state.RefillDone(ctx, job.channel, keys) })
 }
-
-// errReset says that the table was emptied after its rows were read.
-var errReset = errors.New("the table was emptied meanwhile")
 
 // finalError is one that reading again would not mend.
 type finalError struct{ error }
@@ -210,7 +201,7 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 	}
 	// What the window holds may be of the transaction that is being read.
 	r.mu.Lock()
-	enough, resets := r.commits, r.resets[table]
+	enough := r.commits
 	if r.inside {
 		enough++
 	}
@@ -240,8 +231,7 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 			return err
 		}
 		r.mu.Lock()
-		emptied := r.resets[table] != resets
-		if emptied || job.overtaken[recordKey{m.table, m.key}] {
+		if job.overtaken[recordKey{m.table, m.key}] {
 			r.queue.release(len(m.Data))
 		} else {
 			sent.add()
@@ -249,9 +239,6 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 			r.metrics.refilled.Inc()
 		}
 		r.mu.Unlock()
-		if emptied {
-			return errReset
-		}
 	}
 	return nil
 }

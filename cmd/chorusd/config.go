@@ -13,6 +13,7 @@ import (
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
+	"github.com/chorusd/chorusd/transport"
 )
 
 // Config is everything that an operator can set. The tag koanf is the key in
@@ -33,14 +34,17 @@ type Config struct {
 	Tables map[string]mapping.Table `koanf:"tables"`
 
 	origins origins
+	// secretFiles are the files that secrets came from, by key.
+	secretFiles map[string]string
 }
 
 type mysqlConfig struct {
 	// Addr is host:port, or the absolute path of a Unix socket.
-	Addr     string `koanf:"addr"`
-	User     string `koanf:"user"`
-	Password Secret `koanf:"password"`
-	Database string `koanf:"database"`
+	Addr     string    `koanf:"addr"`
+	User     string    `koanf:"user"`
+	Password Secret    `koanf:"password"`
+	Database string    `koanf:"database"`
+	TLS      tlsConfig `koanf:",squash"`
 	// Timezone is an IANA zone name in which DATETIME columns are to be read.
 	Timezone string `koanf:"timezone"`
 	// Start is where a first run begins: "now" or "earliest".
@@ -51,23 +55,28 @@ type mysqlConfig struct {
 
 type redisConfig struct {
 	// Addr is host:port, or the absolute path of a Unix socket.
-	Addr     string `koanf:"addr"`
-	Username string `koanf:"username"`
-	Password Secret `koanf:"password"`
-	DB       int    `koanf:"db"`
+	Addr     string    `koanf:"addr"`
+	Username string    `koanf:"username"`
+	Password Secret    `koanf:"password"`
+	DB       int       `koanf:"db"`
+	TLS      tlsConfig `koanf:",squash"`
 	// Prefix starts every key; two apps on one Redis need two prefixes.
 	Prefix string `koanf:"prefix"`
 }
 
 // store is the section as redisstate takes it.
 func (c redisConfig) store() redisstate.Config {
-	return redisstate.Config{
+	store := redisstate.Config{
 		Addr:     c.Addr,
 		Username: c.Username,
-		Password: string(c.Password),
+		Password: func() string { return string(c.Password) },
 		DB:       c.DB,
 		Prefix:   c.Prefix,
 	}
+	if c.TLS.Mode != transport.Disabled {
+		store.TLS = c.TLS.of("redis", c.Addr).Config
+	}
+	return store
 }
 
 type channelsConfig struct {
@@ -104,12 +113,14 @@ func defaultConfig() Config {
 		MySQL: mysqlConfig{
 			Addr:     "127.0.0.1:3306",
 			User:     "chorusd",
+			TLS:      tlsConfig{Mode: transport.Disabled},
 			Timezone: "UTC",
 			Start:    "now",
 		},
 		Redis: redisConfig{
 			Addr:   redisstate.DefaultAddr,
 			Prefix: redisstate.DefaultPrefix,
+			TLS:    tlsConfig{Mode: transport.Disabled},
 		},
 		Pusher: pusher.DefaultConfig(),
 		Channels: channelsConfig{
@@ -155,7 +166,7 @@ func loadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 		return Config{}, fmt.Errorf("decode configuration: %w", err)
 	}
 	cfg.Tables = tables
-	cfg.origins = l.origins
+	cfg.origins, cfg.secretFiles = l.origins, l.secretFiles
 	if cfg.StateDir == "" {
 		cfg.StateDir = defaultStateDir(environ)
 	}

@@ -56,6 +56,8 @@ func walkConfig(cfg Config) []configKey {
 			tag, ok := field.Tag.Lookup("koanf")
 			switch {
 			case !ok || field.Type.Kind() == reflect.Map:
+			case tag == ",squash":
+				walk(section.Field(i), prefix)
 			case field.Type.Kind() == reflect.Struct:
 				walk(section.Field(i), prefix+tag+".")
 			default:

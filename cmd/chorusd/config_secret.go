@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 )
 
 // Secret is a text that must not be printed: formatting, logging and encoding
@@ -37,3 +38,28 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // MarshalText implements encoding.TextMarshaler, and so covers JSON and TOML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// secret returns a function that gives the present value of a key. Where it
+// came from a file, the file is read each time, so that a password that is
+// rotated needs no restart; while the file cannot be read, the value stays.
+func (c Config) secret(key string, value Secret, log *slog.Logger) func() string {
+	path, ok := c.secretFiles[key]
+	if !ok {
+		return func() string { return string(value) }
+	}
+	var mu sync.Mutex
+	last, failing := string(value), false
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		now, err := readValue(path)
+		switch {
+		case err == nil:
+			last, failing = now, false
+		case !failing:
+			failing = true
+			log.Warn("cannot read a secret again, its last value stays", "key", key, "file", path, "error", cause(err))
+		}
+		return last
+	}
+}

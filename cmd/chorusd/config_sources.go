@@ -31,6 +31,8 @@ type loader struct {
 	// looked at again.
 	refused  map[string]bool
 	problems problems
+	// secretFiles are the files that secrets came from, by key.
+	secretFiles map[string]string
 }
 
 func (l *loader) refuse(key string, at origin, format string, args ...any) {
@@ -252,12 +254,18 @@ func (l *loader) environment(environ []string) koanf.Provider {
 			l.refuse(key.name, at, "%s is set too; unset one of the two", name)
 			return "", nil
 		case inFile:
-			content, err := os.ReadFile(text)
-			if err != nil {
-				l.refuse(key.name, at, "cannot read %q: %v; let it name a file that chorusd may read", text, cause(err))
+			path := text
+			var err error
+			if text, err = readValue(path); err != nil {
+				l.refuse(key.name, at, "cannot read %q: %v; let it name a file that chorusd may read", path, cause(err))
 				return "", nil
 			}
-			text = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+			if key.secret() {
+				if l.secretFiles == nil {
+					l.secretFiles = map[string]string{}
+				}
+				l.secretFiles[key.name] = path
+			}
 		}
 		return l.textValue(key, at, text)
 	}
@@ -266,6 +274,12 @@ func (l *loader) environment(environ []string) koanf.Provider {
 		TransformFunc: take,
 		EnvironFunc:   func() []string { return environ },
 	})
+}
+
+// readValue reads a file that holds one value; a line break may end it.
+func readValue(path string) (string, error) {
+	content, err := os.ReadFile(path)
+	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), err
 }
 
 // flags is the layer of the flags that were given.

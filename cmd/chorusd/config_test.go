@@ -164,6 +164,46 @@ func TestLoadConfigSecretFiles(t *testing.T) {
 	}
 }
 
+// TestSecretFilesAreReadAgain follows a file that is rotated.
+func TestSecretFilesAreReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	put := func(content string) {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("one\n")
+	cfg, err := loadConfig(writeConfig(t, minimal), append(home, "CHORUSD_MYSQL_PASSWORD_FILE="+file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	mysql := cfg.secret("mysql.password", cfg.MySQL.Password, slog.New(slog.NewTextHandler(&log, nil)))
+	redis := cfg.secret("redis.password", "fixed", slog.New(slog.DiscardHandler))
+	expect := func(want string) {
+		t.Helper()
+		if got := mysql(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	expect("one")
+	put("two\n")
+	expect("two")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	expect("two")
+	expect("two")
+	if n := strings.Count(log.String(), "cannot read a secret again"); n != 1 {
+		t.Errorf("that the file is gone was logged %d times:\n%s", n, log.String())
+	}
+	put("three")
+	expect("three")
+	if got := redis(); got != "fixed" {
+		t.Errorf("a secret from no file: got %q", got)
+	}
+}
+
 // TestBadFiles holds each file of testdata/bad against the exact message it
 // must be refused with.
 func TestBadFiles(t *testing.T) {

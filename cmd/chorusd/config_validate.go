@@ -21,10 +21,12 @@ func (l *loader) validate(cfg Config) {
 	l.check("mysql.addr", mysqlAddrProblem(cfg.MySQL.Addr))
 	l.check("mysql.user", missing(cfg.MySQL.User))
 	l.check("mysql.database", missing(cfg.MySQL.Database))
+	l.adopt(cfg.MySQL.TLS.of("mysql", cfg.MySQL.Addr).Validate())
 	l.check("mysql.timezone", zoneProblem(cfg.MySQL.Timezone))
 	l.check("mysql.start", choiceProblem(cfg.MySQL.Start, "now", "earliest"))
 
 	l.adopt(cfg.Redis.store().Validate())
+	l.adopt(cfg.Redis.TLS.of("redis", cfg.Redis.Addr).Validate())
 	l.adopt(cfg.Pusher.Validate())
 
 	l.check("channels.user", userChannelProblem(cfg.Channels.User))

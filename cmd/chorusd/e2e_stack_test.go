@@ -30,6 +30,7 @@ type stack struct {
 	admin            string
 	config           string   // path of config.toml
 	env              []string // goes over the rest of the environment
+	passwordFile     string   // of the database user; empty: it is in the environment
 }
 
 // password is that of chorusd's database users.
@@ -120,7 +121,12 @@ func (s *stack) environ() []string {
 			env = append(env, v)
 		}
 	}
-	return append(append(env, "CHORUSD_MYSQL_PASSWORD="+password, "CHORUSD_PUSHER_SECRET="+s.secret), s.env...)
+	if s.passwordFile != "" {
+		env = append(env, "CHORUSD_MYSQL_PASSWORD_FILE="+s.passwordFile)
+	} else {
+		env = append(env, "CHORUSD_MYSQL_PASSWORD="+password)
+	}
+	return append(append(env, "CHORUSD_PUSHER_SECRET="+s.secret), s.env...)
 }
 
 // store opens what chorusd keeps in Redis.

@@ -13,6 +13,7 @@ import (
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
+	"github.com/chorusd/chorusd/transport"
 )
 
 // examined is what a look at the servers gave.
@@ -59,7 +60,10 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	x.examineRedis(ctx, cfg, log)
 	x.binlog = binlog.Config{
 		Addr: cfg.MySQL.Addr, User: cfg.MySQL.User, ServerID: cfg.MySQL.ServerID, Location: loc, Logger: log,
-		Password: func() string { return string(cfg.MySQL.Password) },
+		Password: cfg.secret("mysql.password", cfg.MySQL.Password, log),
+	}
+	if cfg.MySQL.TLS.Mode != transport.Disabled {
+		x.binlog.TLS = cfg.MySQL.TLS.of("mysql", cfg.MySQL.Addr).Config
 	}
 	wrong = append(wrong, x.examineMySQL(ctx, cfg)...)
 	x.examinePusher(ctx, cfg, log)
@@ -75,10 +79,12 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 
 func (x *examined) examineRedis(ctx context.Context, cfg Config, log *slog.Logger) {
 	at := origin{source: sourceServer, name: "Redis " + cfg.Redis.Addr}
-	store, err := redisstate.Open(ctx, cfg.Redis.store(), log)
+	redis := cfg.Redis.store()
+	redis.Password = cfg.secret("redis.password", cfg.Redis.Password, log)
+	store, err := redisstate.Open(ctx, redis, log)
 	if err != nil {
 		list := &x.problems
-		if redisstate.Unreachable(err) {
+		if redisstate.Unreachable(err) && transport.Mend("redis", err) == "" {
 			list = &x.passing
 		}
 		list.add(at, "%v", err)

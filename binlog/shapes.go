@@ -1,5 +1,0 @@
-package binlog
-
-type shapes struct{}
-
-func (s *shapes) text(Position) string { return "" }
