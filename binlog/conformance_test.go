@@ -368,7 +368,7 @@ func conformsWhenIdle(t *testing.T, db *servicestest.Database) {
 	for there := false; !there; {
 		select {
 		case pt := <-rec.idle:
-			there = pt.File == end.File && pt.Offset == end.Offset
+			there = pt.File == end.File && pt.Offset >= end.Offset // MariaDB writes a checkpoint a moment later
 		case <-deadline:
 			t.Fatalf("it did not come to %s in %s", end, patience)
 		}

@@ -2,6 +2,8 @@ package binlog_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -40,4 +42,64 @@ func TestReaderReadsByExactKeys(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReaderReadsByPage: every row of a scope once, in the order of the key,
+// whatever the size of the pages.
+func TestReaderReadsByPage(t *testing.T) {
+	for _, s := range sources {
+		t.Run(s.name, func(t *testing.T) {
+			server := servicestest.SharedSQL(t, s.kind)
+			if s.name == "MySQL without GTIDs" {
+				server = withoutGTIDs(t)
+			}
+			db := servicestest.CreateDatabase(t, server)
+			db.MustExec(t, `CREATE TABLE a (name VARCHAR(20), n BIGINT UNSIGNED, team INT, PRIMARY KEY (name, n), KEY (team))`,
+				`INSERT INTO a VALUES ('it''s', 1, 1), ('b', 18446744073709551615, 1), ('b', 18446744073709551614, 1), ('B', 3, 1), ('c', 1, 2), ('é', 1, 1), ('ee', 2, 1), ('', 0, 1)`)
+			cfg := configOf(t, db)
+			report := binlog.Check(t.Context(), cfg, []binlog.TableName{tableA(db)})
+			for _, p := range report.Problems {
+				t.Fatal(p)
+			}
+			reader := binlog.NewReader(cfg, report.Server)
+			defer reader.Close()
+			all := func(page binlog.Page) (list []string, pages int) {
+				for {
+					got, after := 0, current(t, cfg)
+					upto, err := reader.Page(t.Context(), report.Tables[tableA(db)], []int{0, 1, 2}, page, after, func(row *binlog.Row) error {
+						text, err := rowJSON(row)
+						got++
+						list = append(list, text)
+						page.From = text[:strings.LastIndex(text, ",")] + "]"
+						return err
+					})
+					if err != nil || !upto.Covers(after) {
+						t.Fatalf("read up to %s of %s: %v", upto, after, err)
+					}
+					if pages++; got < page.Limit {
+						return list, pages
+					}
+				}
+			}
+			key := []binlog.KeyColumn{{Column: 0}, {Column: 1}}
+			team := []binlog.KeyColumn{{Column: 2}}
+			want := []string{`["",0,1]`, `["B",3,1]`, `["b",18446744073709551614,1]`, `["b",18446744073709551615,1]`, `["é",1,1]`, `["ee",2,1]`, `["it's",1,1]`}
+			for limit := 1; limit < 10; limit++ {
+				list, pages := all(binlog.Page{Scope: team, In: "[1]", Key: key, Limit: limit})
+				wantLines(t, list, want)
+				if pages != len(want)/limit+1 {
+					t.Errorf("%d pages of %d rows", pages, limit)
+				}
+			}
+			whole, _ := all(binlog.Page{Key: key, Limit: 3})
+			wantLines(t, whole, slices.Insert(slices.Clone(want), 4, `["c",1,2]`))
+			for _, bad := range []binlog.Page{
+				{Scope: team, In: "[null]", Key: key, Limit: 1}, {Scope: team, In: "[1, 2]", Key: key, Limit: 1}, {Key: key, From: `["a"]`, Limit: 1},
+			} {
+				if _, err := reader.Page(t.Context(), report.Tables[tableA(db)], []int{0}, bad, current(t, cfg), nil); err == nil {
+					t.Errorf("%+v was read", bad)
+				}
+			}
+		})
+	}
 }
