@@ -37,7 +37,10 @@ func documentedGrants(kind services.Kind, account string, tables ...string) []st
 	if kind == services.MySQL {
 		monitor = "REPLICATION CLIENT"
 	}
-	grants := []string{fmt.Sprintf("GRANT REPLICATION SLAVE, %s ON *.* TO %s", monitor, account)}
+	grants := []string{
+		fmt.Sprintf("GRANT REPLICATION SLAVE ON *.* TO %s", account),
+		fmt.Sprintf("GRANT %s ON *.* TO %s", monitor, account),
+	}
 	for _, table := range tables {
 		grants = append(grants, fmt.Sprintf("GRANT SELECT ON %s TO %s", table, account))
 	}

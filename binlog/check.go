@@ -148,10 +148,12 @@ func probeDump(ctx context.Context, cfg Config, flavor Flavor) error {
 
 // table checks that a table is there, can be read and has a key.
 func (c *checker) table(name TableName) {
-	if _, err := rows(c.conn, "SELECT 1 FROM "+name.quoted()+" LIMIT 0"); err != nil {
+	if _, err := rows(c.conn, "SELECT * FROM "+name.quoted()+" LIMIT 0"); err != nil {
 		switch {
 		case isError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
 			c.add("table %s does not exist", "mend its name (source) or mysql.database, or run the app's migrations", name)
+		case isError(err, mysql.ER_COLUMNACCESS_DENIED_ERROR):
+			c.add("the user may read some columns of table %s only, but the binary log counts them all", fmt.Sprintf("GRANT SELECT ON %s TO %s;", name.quoted(), c.user), name)
 		case isError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
 			c.add("the user may not read table %s, or it does not exist", fmt.Sprintf("GRANT SELECT ON %s TO %s;", name.quoted(), c.user), name)
 		default:
