@@ -50,9 +50,17 @@ func (t *tail) concerns(schema, statement string) bool {
 	return false
 }
 
-// names says whether a statement in lower case has a name in it that is not a
-// part of a longer one.
+// names says whether a statement in lower case has a name in it, as it is or
+// as it stands in quotes.
 func names(statement, name string) bool {
+	return hasWord(statement, name) ||
+		strings.Contains(name, "`") && hasWord(statement, strings.ReplaceAll(name, "`", "``")) ||
+		strings.Contains(name, `"`) && hasWord(statement, strings.ReplaceAll(name, `"`, `""`))
+}
+
+// hasWord says whether a statement has a word in it that is not a part of a
+// longer one.
+func hasWord(statement, name string) bool {
 	inner := func(b byte) bool {
 		return b == '_' || b == '$' || b >= utf8.RuneSelf || 'a' <= b && b <= 'z' || '0' <= b && b <= '9'
 	}

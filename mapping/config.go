@@ -8,11 +8,14 @@ type Config struct {
 	// UserChannel is the template of a user's channel without "private-",
 	// in which {id} stands for the user's key.
 	UserChannel string
+	// TablePrefix is put before the names of tables without a Source.
+	TablePrefix string
 }
 
 // Table maps one database table.
 type Table struct {
-	// Source is the table's name in the database; empty: the client's name.
+	// Source is the table's whole name, "table" or "database.table", either
+	// part perhaps in backticks; empty: the client's name behind the prefix.
 	Source string `koanf:"source"`
 	// Key lists the columns that identify a record; empty: the primary key,
 	// or else the first unique key without nullable columns.

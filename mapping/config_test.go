@@ -227,9 +227,11 @@ func TestHashChangesWithTheRules(t *testing.T) {
 	}
 	other := config(same)
 	other.UserChannel = "u.{id}"
+	prefixed := config(same)
+	prefixed.TablePrefix = "app_"
 	hashes := map[string]string{
 		"base": base, "database": hash(config(same), "other", time.UTC), "zone": hash(config(same), "app", berlin),
-		"user channel": hash(other, "app", time.UTC),
+		"user channel": hash(other, "app", time.UTC), "prefix": hash(prefixed, "app", time.UTC),
 	}
 	for name, change := range map[string]func(*mapping.Table){
 		"source": func(t *mapping.Table) { t.Source = "s" }, "key": func(t *mapping.Table) { t.Key = []string{"id"} },

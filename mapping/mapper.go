@@ -79,9 +79,11 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 		cfg.UserChannel = "chorus.user.{id}" // so that it is said once
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Tables)) {
-		r, wrong := newRule(name, cfg.Tables[name], cfg.UserChannel, database)
+		r, wrong := newRule(name, cfg.Tables[name], cfg, database)
 		all = append(all, wrong...)
-		m.rules[r.source] = append(m.rules[r.source], r)
+		if r.source != (binlog.TableName{}) {
+			m.rules[r.source] = append(m.rules[r.source], r)
+		}
 		rules = append(rules, r)
 		for _, s := range r.scopes {
 			m.heads = append(m.heads, privatePrefix+head(s.parts))
@@ -116,12 +118,14 @@ func shortest(prefixes []string) []string {
 }
 
 // newRule checks one table.
-func newRule(name string, t Table, userChannel, database string) (*rule, []Problem) {
+func newRule(name string, t Table, cfg Config, database string) (*rule, []Problem) {
 	wrong := problems{table: name}
-	r := &rule{name: name, source: binlog.TableName{Schema: database, Table: name}, payload: PayloadHarmonic}
-	if t.Source != "" {
-		r.source.Table = t.Source
+	r := &rule{name: name, payload: PayloadHarmonic}
+	var err error
+	if r.source, err = sourceOf(name, t.Source, database, cfg.TablePrefix); err != nil {
+		wrong.add("source", "%v", err)
 	}
+	userChannel := cfg.UserChannel
 	if len(t.Fields) == 0 {
 		wrong.add("fields", "missing: list the columns that clients get")
 	}

@@ -40,11 +40,13 @@ type Config struct {
 
 type mysqlConfig struct {
 	// Addr is host:port, or the absolute path of a Unix socket.
-	Addr     string    `koanf:"addr"`
-	User     string    `koanf:"user"`
-	Password Secret    `koanf:"password"`
-	Database string    `koanf:"database"`
-	TLS      tlsConfig `koanf:",squash"`
+	Addr     string `koanf:"addr"`
+	User     string `koanf:"user"`
+	Password Secret `koanf:"password"`
+	Database string `koanf:"database"`
+	// TablePrefix is put before the names of tables without a source.
+	TablePrefix string    `koanf:"table_prefix"`
+	TLS         tlsConfig `koanf:",squash"`
 	// Timezone is an IANA zone name in which DATETIME columns are to be read.
 	Timezone string `koanf:"timezone"`
 	// Start is where a first run begins: "now" or "earliest".

@@ -13,6 +13,7 @@ var flagUsage = map[string]string{
 	"state_dir":                "folder of the first-run marker",
 	"mysql.addr":               "MySQL or MariaDB: host:port, or the path of a Unix socket",
 	"mysql.user":               "database user",
+	"mysql.table_prefix":       "start of the tables' names in the database, Laravel's DB_PREFIX",
 	"mysql.database":           "database that holds the mapped tables (required)",
 	"mysql.tls":                "encryption: disabled, required, verify_ca or verify_identity",
 	"mysql.tls_ca":             "PEM file of the authorities to trust; empty: the machine's",

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chorusd/chorusd/tools/services"
@@ -62,6 +64,66 @@ func TestRotatedPasswords(t *testing.T) {
 	// At a start it is refused.
 	put("before")
 	s.refused(t, "Access denied", "mysql.password")
+}
+
+// TestSeveralDatabases has tables of the same name in three databases of one
+// server, one behind a prefix and one with names that need quotes. The user has
+// the documented grants alone.
+func TestSeveralDatabases(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind services.Kind) {
+		s := newStack(t, onServers{kind: kind}, channelTables)
+		second, odd := s.db.Name+"_second", s.db.Name+".o`dd"
+		quotedOdd := "`" + strings.ReplaceAll(odd, "`", "``") + "`"
+		notes := "(id INT PRIMARY KEY, user_id INT, body VARCHAR(20))"
+		s.db.MustExec(t,
+			"CREATE DATABASE "+second, "CREATE DATABASE "+quotedOdd,
+			"CREATE TABLE pre_notes "+notes, "CREATE TABLE "+second+".notes "+notes, "CREATE TABLE "+quotedOdd+".`no.tes` "+notes,
+			// Not mapped: the same names elsewhere.
+			"CREATE TABLE notes "+notes, "CREATE TABLE "+second+".pre_notes "+notes,
+		)
+		t.Cleanup(func() {
+			for _, name := range []string{second, quotedOdd} {
+				_, _ = s.db.Exec("DROP DATABASE " + name)
+			}
+		})
+		fields := "fields = [\"id\", \"user_id\", \"body\"]\nvisible_to = [\"user:{user_id}\"]\n"
+		s.configure(t, "[tables.notes]\n"+fields+
+			"[tables.seconds]\nsource = \""+second+".notes\"\n"+fields+
+			"[tables.odds]\nsource = '"+quotedOdd+".`no.tes`'\n"+fields)
+		s.env = []string{"CHORUSD_MYSQL_TABLE_PREFIX=pre_"}
+		account := fmt.Sprintf("'%s'@'%%'", s.user)
+		s.db.MustExec(t, "REVOKE SELECT ON "+s.db.Name+".* FROM "+account)
+		s.mend(t, s.refused(t, "pre_notes", second, odd))
+		s.accepted(t)
+
+		d := s.start(t, "--channels.poll_interval=5s", "--channels.lease=10s")
+		s.awaitPoll(t)
+		s.db.MustExec(t,
+			"INSERT INTO notes VALUES (1, 7, 'no')", "INSERT INTO "+second+".pre_notes VALUES (1, 7, 'no')",
+			"INSERT INTO pre_notes VALUES (1, 7, 'a')", "INSERT INTO "+second+".notes VALUES (1, 7, 'b')",
+			"INSERT INTO "+quotedOdd+".`no.tes` VALUES (1, 7, 'c')",
+		)
+		d.awaitSettled(t, 3)
+		c := s.subscribe(t, "chorus.user.7") // which has them by a refill
+		d.awaitActive(t, 1)
+		c.await(t, "chorus.user.7", 3)
+		s.db.MustExec(t,
+			"UPDATE "+second+".notes SET body = 'd'", "DELETE FROM "+second+".pre_notes", "DELETE FROM pre_notes",
+			"ALTER TABLE "+quotedOdd+".`no.tes` ADD more INT FIRST", "DELETE FROM "+quotedOdd+".`no.tes`",
+		)
+		c.await(t, "chorus.user.7", 6)
+		got := c.texts("chorus.user.7")
+		slices.Sort(got)
+		want := []string{
+			`delete notes 1 {"id":1,"user_id":7,"body":"a"}`, `delete odds 1 {"id":1,"user_id":7,"body":"c"}`,
+			`update notes 1 {"id":1,"user_id":7,"body":"a"}`, `update odds 1 {"id":1,"user_id":7,"body":"c"}`,
+			`update seconds 1 {"id":1,"user_id":7,"body":"b"}`, `update seconds 1 {"id":1,"user_id":7,"body":"d"}`,
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		d.terminate(t)
+	})
 }
 
 // killConnections ends those of chorusd to the database.

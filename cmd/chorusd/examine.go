@@ -52,7 +52,7 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	if err != nil {
 		panic(err) // loadConfig has checked it
 	}
-	rules := mapping.Config{Tables: cfg.Tables, UserChannel: cfg.Channels.User}
+	rules := mapping.Config{Tables: cfg.Tables, UserChannel: cfg.Channels.User, TablePrefix: cfg.MySQL.TablePrefix}
 	var wrong []mapping.Problem
 	x.mapper, wrong = mapping.New(rules, cfg.MySQL.Database, loc)
 	x.refillMapper, _ = mapping.New(rules, cfg.MySQL.Database, loc)
