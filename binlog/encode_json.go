@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -124,16 +125,23 @@ func appendJSONB(dst []byte, kind byte, v []byte, depth int, values *int) ([]byt
 	return dst, fmt.Errorf("%w: type %d", errJSON, kind)
 }
 
-// appendJSONDouble keeps the mark of a double on whole numbers, as the server does.
+// appendJSONDouble writes a double as the server does inside JSON (my_gcvt in
+// strings/dtoa.cc): an exponent, without a plus, below 1e-15 and for whole
+// numbers from 1e15 on, and the mark of a double on those below.
 func appendJSONDouble(dst []byte, f float64) []byte {
+	const leastPoint, mostPoint = -14, 15
 	start := len(dst)
-	dst = appendFloat(dst, f, 64)
-	for _, b := range dst[start:] {
-		if b == '.' || b == 'e' {
-			return dst
-		}
+	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
+	digits, point := pointOf(dst[start:])
+	if f != 0 && (point < leastPoint || digits <= point && point > mostPoint) {
+		dst = dst[:bytes.IndexByte(dst[start:], 'e')+start+1]
+		return strconv.AppendInt(dst, int64(point-1), 10)
 	}
-	return append(dst, ".0"...)
+	dst = strconv.AppendFloat(dst[:start], f, 'f', -1, 64)
+	if digits <= point || f == 0 {
+		dst = append(dst, ".0"...)
+	}
+	return dst
 }
 
 // jsonbBytes reads a length (seven bits to a byte, the lowest first) and so many bytes.

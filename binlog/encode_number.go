@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -117,14 +118,39 @@ func (c *Column) floatAppenders(cast Cast) (raw, text appender) {
 	return raw, text
 }
 
-// appendFloat writes the shortest number that reads back as f, as PHP and
-// JavaScript do: exponents only where they write them too.
+// appendFloat writes the shortest number that reads back as f in the spelling
+// of PHP's json_encode (php_gcvt in main/snprintf.c): an exponent below 1e-4
+// and from 1e17 on.
 func appendFloat(dst []byte, f float64, bits int) []byte {
-	format := byte('f')
-	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
-		format = 'e'
+	const leastPoint, mostPoint = -3, 17
+	start := len(dst)
+	dst = strconv.AppendFloat(dst, f, 'e', -1, bits)
+	digits, point := pointOf(dst[start:])
+	if f == 0 || leastPoint <= point && point <= mostPoint {
+		return strconv.AppendFloat(dst[:start], f, 'f', -1, bits)
 	}
-	return strconv.AppendFloat(dst, f, format, -1, bits)
+	if digits == 1 {
+		dst = append(dst[:bytes.IndexByte(dst[start:], 'e')+start], ".0e"...)
+	} else {
+		dst = dst[:bytes.IndexByte(dst[start:], 'e')+start+1]
+	}
+	if point > 0 {
+		dst = append(dst, '+')
+	}
+	return strconv.AppendInt(dst, int64(point-1), 10)
+}
+
+// pointOf looks at a number in Go's form with an exponent: how many digits it
+// has, and after how many of them the point would be without the exponent.
+func pointOf(text []byte) (digits, point int) {
+	e := bytes.IndexByte(text, 'e')
+	for _, b := range text[:e] {
+		if b >= '0' {
+			digits++
+		}
+	}
+	exponent, _ := strconv.Atoi(string(text[e+1:])) // Go wrote it
+	return digits, exponent + 1
 }
 
 func (c *Column) decimalAppenders(cast Cast) (raw, text appender) {

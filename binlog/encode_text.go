@@ -6,82 +6,56 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/charmap"
-	"golang.org/x/text/encoding/unicode"
-	"golang.org/x/text/encoding/unicode/utf32"
+	"strings"
 
 	"github.com/chorusd/chorusd/harmonic"
 )
 
-// encodings of the character sets whose bytes are not UTF-8 already; nil
-// where they are. MySQL's latin1 is Windows' code page 1252.
-var encodings = map[string]encoding.Encoding{
-	"utf8mb4": nil, "utf8mb3": nil, "utf8": nil, "ascii": nil,
-	"latin1":  charmap.Windows1252,
-	"latin2":  charmap.ISO8859_2,
-	"cp1250":  charmap.Windows1250,
-	"cp1251":  charmap.Windows1251,
-	"koi8r":   charmap.KOI8R,
-	"koi8u":   charmap.KOI8U,
-	"ucs2":    unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM),
-	"utf16":   unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM),
-	"utf16le": unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM),
-	"utf32":   utf32.UTF32(utf32.BigEndian, utf32.IgnoreBOM),
-}
-
-// toUTF8 compiles the way from the column's character set to UTF-8; nil if
-// there is nothing to do.
-func (c *Column) toUTF8() (func([]byte) ([]byte, error), error) {
-	enc, ok := encodings[c.Charset]
-	if !ok {
-		return nil, fmt.Errorf("character set %q is not supported yet: leave the column out of fields, or convert it to utf8mb4", c.Charset)
-	}
-	if enc == nil {
-		return nil, nil
-	}
-	return enc.NewDecoder().Bytes, nil
-}
-
 func (c *Column) textAppenders(cast Cast) (raw, text appender, err error) {
-	decode, err := c.toUTF8()
+	decode, err := transcoderOf(c.Charset)
 	if err != nil {
 		return nil, nil, err
 	}
+	form := appendText
 	switch cast {
 	case CastBoolean:
-		text = appendTruth
+		form = appendTruth
 	case CastJSON:
-		text = func(dst, v []byte) ([]byte, error) {
+		form = func(dst, v []byte) ([]byte, error) {
 			if !json.Valid(v) { // as Eloquent's cast gives it
 				return append(dst, "null"...), nil
 			}
 			return appendCompact(dst, v)
 		}
-	default:
-		text = appendText
 	}
 	if decode == nil {
-		return text, text, nil
+		return form, form, nil
 	}
-	return func(dst, v []byte) ([]byte, error) {
-		utf8, err := decode(v)
-		if err != nil {
-			return dst, err
-		}
-		return text(dst, utf8)
-	}, text, nil
+	// A SELECT gives the column's own bytes, too: see selectExpression.
+	raw = func(dst, v []byte) ([]byte, error) { return decode.appendInPlace(dst, v, form) }
+	return raw, raw, nil
 }
 
 func appendText(dst, v []byte) ([]byte, error) { return harmonic.AppendString(dst, v), nil }
 
-// appendCompact writes JSON without white space between its tokens.
+// appendCompact writes JSON without white space between its tokens, U+2028
+// and U+2029 escaped as everywhere.
 func appendCompact(dst, v []byte) ([]byte, error) {
+	start := len(dst)
 	buf := bytes.NewBuffer(dst)
-	err := json.Compact(buf, v)
-	return buf.Bytes(), err
+	if err := json.Compact(buf, v); err != nil {
+		return dst, err
+	}
+	dst = buf.Bytes()
+	if !bytes.Contains(dst[start:], []byte("\u2028")) && !bytes.Contains(dst[start:], []byte("\u2029")) {
+		return dst, nil
+	}
+	text := string(dst[start:])
+	return append(dst[:start], separators.Replace(text)...), nil
 }
+
+// separators escapes what some readers of JavaScript take for the end of a line.
+var separators = strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`)
 
 func (c *Column) binaryAppenders(cast Cast) (raw, text appender) {
 	var form appender

@@ -11,10 +11,16 @@ type clock struct {
 	year, month, day, hour, minute, second, micro int
 }
 
-// valid says whether there is such a day. Zero and partial dates, which MySQL
-// stores and a calendar does not know, become null as datetimes and keep
-// their text as strings.
-func (k clock) valid() bool { return k.month != 0 && k.day != 0 }
+// valid says whether there is such a day. Zero and partial dates, and days such
+// as February 31, which MySQL can store and a calendar does not know, become
+// null as datetimes and keep their text as strings.
+func (k clock) valid() bool {
+	return k.month != 0 && k.day != 0 && (k.day <= 28 || k.day <= daysIn(k.year, k.month))
+}
+
+func daysIn(year, month int) int {
+	return time.Date(year, time.Month(month+1), 0, 0, 0, 0, 0, time.UTC).Day()
+}
 
 var tens = [7]int{1000000, 100000, 10000, 1000, 100, 10, 1}
 

@@ -271,6 +271,10 @@ func selectExpression(c *Column) string {
 		return "CAST(" + name + " AS DOUBLE)"
 	case Bit:
 		return name + "+0"
+	case Text: // in its own bytes, since the server writes "?" for characters that Unicode lacks
+		if decode, err := transcoderOf(c.Charset); err == nil && decode != nil {
+			return "CAST(CONVERT(" + name + " USING " + c.Charset + ") AS BINARY)"
+		}
 	}
 	return name
 }

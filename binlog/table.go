@@ -313,16 +313,12 @@ func (c *Column) translateMembers() error {
 	if len(c.Members) == 0 {
 		return nil
 	}
-	decode, err := c.toUTF8()
+	decode, err := transcoderOf(c.Charset)
 	if err != nil || decode == nil {
 		return err
 	}
 	for i, m := range c.Members {
-		utf8, err := decode([]byte(m))
-		if err != nil {
-			return err
-		}
-		c.Members[i] = string(utf8)
+		c.Members[i] = string(decode(nil, []byte(m)))
 	}
 	return nil
 }
