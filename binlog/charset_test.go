@@ -18,7 +18,8 @@ import (
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
-var update = flag.Bool("update", false, "write charsets.zip and docs/TYPES.md anew")
+// UpdateFiles tells the tests of generated files to write them.
+var UpdateFiles = flag.Bool("update", false, "write charsets.zip and docs/TYPES.md anew")
 
 // tableSets are the character sets that have a table, by the length of their
 // longest character in bytes.
@@ -51,7 +52,7 @@ func TestCodeTables(t *testing.T) {
 						continue
 					}
 					want := serverTable(t, db, set, longest)
-					if *update && kind == services.MySQL {
+					if *UpdateFiles && kind == services.MySQL {
 						w, err := archive.Create(set)
 						if err != nil {
 							t.Fatal(err)
@@ -71,7 +72,7 @@ func TestCodeTables(t *testing.T) {
 			if err := archive.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if *update && kind == services.MySQL {
+			if *UpdateFiles && kind == services.MySQL {
 				if err := os.WriteFile("charsets.zip", out.Bytes(), 0o644); err != nil { //nolint:gosec // as git would have it
 					t.Fatal(err)
 				}

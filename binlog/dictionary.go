@@ -133,11 +133,19 @@ func dictionaryColumn(row [][]byte) Column {
 		c.Kind, c.Members = Set, members(c.SQLType)
 	case "json":
 		c.Kind = JSON
+	case "uuid":
+		c.Kind = UUID
+	case "inet4":
+		c.Kind = Inet4
+	case "inet6":
+		c.Kind = Inet6
+	case "vector":
+		c.Kind = Vector
+	case "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection":
+		c.Kind = Geometry
 	}
 	// MariaDB marks compressed columns in a comment of the type.
-	if strings.Contains(c.SQLType, "COMPRESSED") {
-		c.Kind = Unsupported
-	}
+	c.compressed = (c.Kind == Text || c.Kind == Binary) && strings.Contains(c.SQLType, "COMPRESSED")
 	return c
 }
 

@@ -34,8 +34,7 @@ func (r *Row) Same(o *Row, column int) bool {
 type appender func(dst, value []byte) ([]byte, error)
 
 // An Encoder writes one column of a row as JSON. The same value gives the
-// same JSON whether the row came from the log or from a SELECT; only inside of
-// a JSON column can numbers and escapes be spelled in another way.
+// same JSON whether the row came from the log or from a SELECT.
 type Encoder struct {
 	raw, text appender
 	column    int
@@ -78,6 +77,8 @@ const (
 	CastTimestamp Cast = "timestamp" // dates and times: seconds since the Unix epoch
 	CastBase64    Cast = "base64"    // binary: base64
 	CastHex       Cast = "hex"       // binary: hexadecimal digits
+	CastGeoJSON   Cast = "geojson"   // geometries: a GeoJSON object
+	CastWKT       Cast = "wkt"       // geometries: well-known text
 )
 
 // aliases are Eloquent's other names for the casts, so that a model's $casts
@@ -105,6 +106,11 @@ var casts = map[Kind][]Cast{
 	Enum:      {CastString},
 	Set:       {CastString},
 	JSON:      {CastJSON, CastString},
+	UUID:      {CastString},
+	Inet4:     {CastString},
+	Inet6:     {CastString},
+	Geometry:  {CastGeoJSON, CastWKT, CastBase64, CastHex},
+	Vector:    {CastJSON, CastBase64, CastHex},
 }
 
 // resolve finds the cast that a name means for this column.
@@ -118,7 +124,10 @@ func (c *Column) resolve(cast, own Cast) Cast {
 		return CastString
 	}
 	if known, ok := aliases[cast]; ok {
-		return known
+		cast = known
+	}
+	if c.Kind == Geometry && cast == CastJSON {
+		return CastGeoJSON
 	}
 	return cast
 }
@@ -129,7 +138,7 @@ func (t *Table) Encoder(i int, cast Cast, loc *time.Location) (Encoder, error) {
 	c := &t.Columns[i]
 	possible, ok := casts[c.Kind]
 	if !ok {
-		return Encoder{}, fmt.Errorf("column %s.%s: type %q is not supported yet: leave it out of fields", t.Name, c.Name, c.SQLType)
+		return Encoder{}, fmt.Errorf("column %s.%s: the type (%s) cannot be read: leave it out of fields", t.Name, c.Name, c.SQLType)
 	}
 	cast = c.resolve(cast, possible[0])
 	if !slices.Contains(possible, cast) {
@@ -161,6 +170,17 @@ func (t *Table) Encoder(i int, cast Cast, loc *time.Location) (Encoder, error) {
 		e.raw, e.text = c.memberAppenders()
 	case JSON:
 		e.raw, e.text = c.jsonAppenders(cast)
+	case UUID, Inet4, Inet6:
+		e.raw, e.text = c.addressAppenders()
+	case Geometry:
+		e.raw = geometryAppender(cast)
+		e.text = e.raw
+	case Vector:
+		e.raw = vectorAppender(cast)
+		e.text = e.raw
+	}
+	if c.compressed {
+		e.raw = uncompressed(e.raw)
 	}
 	if err != nil {
 		return Encoder{}, fmt.Errorf("column %s.%s: %w", t.Name, c.Name, err)

@@ -2,8 +2,6 @@ package binlog
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -56,28 +54,6 @@ func appendCompact(dst, v []byte) ([]byte, error) {
 
 // separators escapes what some readers of JavaScript take for the end of a line.
 var separators = strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`)
-
-func (c *Column) binaryAppenders(cast Cast) (raw, text appender) {
-	var form appender
-	switch cast {
-	case CastHex:
-		form = quoted(func(dst, v []byte) ([]byte, error) { return hex.AppendEncode(dst, v), nil })
-	case CastString:
-		form = appendText
-	default:
-		form = quoted(func(dst, v []byte) ([]byte, error) { return base64.StdEncoding.AppendEncode(dst, v), nil })
-	}
-	if c.length == 0 {
-		return form, form
-	}
-	// The log cuts trailing zero bytes from BINARY(n).
-	return func(dst, v []byte) ([]byte, error) {
-		if len(v) < c.length {
-			v = append(append(make([]byte, 0, c.length), v...), make([]byte, c.length-len(v))...)
-		}
-		return form(dst, v)
-	}, form
-}
 
 // memberAppenders writes ENUM by its index and SET by its mask.
 func (c *Column) memberAppenders() (raw, text appender) {

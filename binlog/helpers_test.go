@@ -176,10 +176,10 @@ func current(t *testing.T, cfg binlog.Config) binlog.Position {
 	return s.Current
 }
 
-// typeRecorder keeps the columns of the last row.
+// typeRecorder keeps the columns of the last row, by every cast.
 type typeRecorder struct {
 	*recorder
-	columns []string
+	columns []map[binlog.Cast]string
 }
 
 func newTypeRecorder(from binlog.Position) *typeRecorder {
@@ -187,7 +187,7 @@ func newTypeRecorder(from binlog.Position) *typeRecorder {
 }
 
 func (r *typeRecorder) Change(_ context.Context, c *binlog.Change) error {
-	columns, err := rowColumns(c.After)
+	columns, err := rowForms(c.After)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.columns = columns

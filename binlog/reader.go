@@ -44,7 +44,7 @@ type KeyColumn struct {
 }
 
 // keyKinds are the kinds whose JSON form can be turned back into the value.
-var keyKinds = map[Kind]bool{Integer: true, Text: true, Binary: true}
+var keyKinds = map[Kind]bool{Integer: true, Text: true, Binary: true, UUID: true, Inet4: true, Inet6: true}
 
 // KeyProblem says why a column cannot be part of a key; "" if it can.
 func (t *Table) KeyProblem(k KeyColumn) string {

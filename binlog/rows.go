@@ -5,7 +5,6 @@ import (
 	"context"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
-	"github.com/go-mysql-org/go-mysql/replication"
 )
 
 // tableID reads the six bytes that start TABLE_MAP and row events.
@@ -41,32 +40,15 @@ func (t *tail) tableMap(ctx context.Context, e event) error {
 	return nil
 }
 
-// mappedName reads a TABLE_MAP event's names: after id and flags, each with a
-// length before it and a zero after.
-func mappedName(body []byte) (TableName, error) {
-	const head = 8
-	var parts [2]string
-	at := head
-	for i := range parts {
-		if at >= len(body) || at+1+int(body[at]) >= len(body) {
-			return TableName{}, fatal("malformed TABLE_MAP event")
-		}
-		n := int(body[at])
-		parts[i] = string(body[at+1 : at+1+n])
-		at += n + 2
-	}
-	return TableName{Schema: parts[0], Table: parts[1]}, nil
-}
-
 func (t *tail) tableVersion(ctx context.Context, name TableName, e event) (*Table, error) {
-	parsed, err := t.parse(e)
+	parsed, err := t.parseTableMap(e)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.readDictionary(ctx); err != nil {
 		return nil, err
 	}
-	table, err := newTable(name, parsed.(*replication.TableMapEvent), t.dict[name], t.sets)
+	table, err := newTable(name, parsed, t.dict[name], t.sets)
 	if err != nil {
 		return nil, &fatalError{err}
 	}

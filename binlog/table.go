@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
-	"github.com/go-mysql-org/go-mysql/replication"
 )
 
 // TableName names a table of the server.
@@ -40,12 +39,18 @@ const (
 	Enum
 	Set
 	JSON
+	UUID  // MariaDB's
+	Inet4 // MariaDB's
+	Inet6 // MariaDB's
+	Geometry
+	Vector
 )
 
 func (k Kind) String() string {
 	return [...]string{
 		"unsupported", "integer", "decimal", "float", "double", "bit", "year", "date",
 		"time", "datetime", "timestamp", "text", "binary", "enum", "set", "json",
+		"uuid", "inet4", "inet6", "geometry", "vector",
 	}[k]
 }
 
@@ -66,7 +71,8 @@ type Column struct {
 	precision, scale int // Decimal
 	decimals         int // digits after the point that the server's text of a DOUBLE(M,D) has; 0: all
 	fraction         int // digits of a second, Time, DateTime, Timestamp
-	length           int // bytes of a BINARY(n), which the log cuts trailing zeros from; 0: as is
+	length           int // bytes of a value that the log cuts trailing zeros from; 0: as is
+	compressed       bool
 
 	// The value's bytes in a row image: fixed many, or a length of so many
 	// bytes before them.
@@ -106,14 +112,8 @@ type wireColumn struct {
 	precision, scale int
 	fraction         int
 	length           int
+	compressed       bool
 }
-
-// Types of MariaDB's COMPRESSED columns, which go-mysql does not know; see
-// enum_field_types in MariaDB's include/mysql_com.h.
-const (
-	mariadbBlobCompressed    = 140
-	mariadbVarcharCompressed = 141
-)
 
 // digitBytes is how many bytes so many decimal digits take:
 // https://dev.mysql.com/doc/refman/8.4/en/precision-math-decimal-characteristics.html
@@ -169,13 +169,15 @@ func describe(code byte, meta uint16) wireColumn {
 	case mysql.MYSQL_TYPE_BIT:
 		fixed(Bit, int(((meta>>8)*8+meta&0xff)+7)/8)
 	case mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING:
-		c.kind, c.prefix = Text, lengthBytes(int(meta))
+		c.kind, c.prefix, c.length = Text, lengthBytes(int(meta)), int(meta)
 	case mysql.MYSQL_TYPE_BLOB:
 		c.kind, c.prefix = Text, int(meta)
 	case mysql.MYSQL_TYPE_JSON:
 		c.kind, c.prefix = JSON, int(meta)
-	case mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_VECTOR:
-		c.prefix = int(meta)
+	case mysql.MYSQL_TYPE_GEOMETRY:
+		c.kind, c.prefix = Geometry, int(meta)
+	case mysql.MYSQL_TYPE_VECTOR:
+		c.kind, c.prefix = Vector, int(meta)
 	case mysql.MYSQL_TYPE_STRING:
 		c.describeString(meta)
 	}
@@ -221,7 +223,7 @@ type charsets map[uint64]string
 // newTable makes a table version of a TABLE_MAP event. What the event does
 // not tell (all but the types, unless binlog_row_metadata=FULL) comes from
 // the server's dictionary, which must fit.
-func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets charsets) (*Table, error) {
+func newTable(name TableName, e *tableMap, dict *Table, sets charsets) (*Table, error) {
 	t := &Table{Name: name, Columns: make([]Column, e.ColumnCount)}
 	full := len(e.ColumnName) > 0
 	if !full {
@@ -230,64 +232,36 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 		}
 		t.Key = dict.Key
 	}
-	unsigned, collations, enumCollations := e.UnsignedMap(), e.CollationMap(), e.EnumSetCollationMap()
-	enums, setMembers := e.EnumStrValueMap(), e.SetStrValueMap()
+	about := e.details()
 	for i := range t.Columns {
 		w := describe(e.ColumnType[i], e.ColumnMeta[i])
+		w.compressed = e.compressed[i]
 		var c Column
 		if full {
 			c.Name = string(e.ColumnName[i])
 		} else {
 			c = dict.Columns[i]
 		}
-		if e.ColumnType[i] == mariadbBlobCompressed || e.ColumnType[i] == mariadbVarcharCompressed {
-			return nil, fmt.Errorf("column %s.%s is COMPRESSED, which cannot be read from the log: ALTER TABLE %s MODIFY the column without COMPRESSED", name, c.Name, name.quoted())
-		}
 		if !w.known() {
 			return nil, fmt.Errorf("column %s.%s is of type %d (%#x), which is not known, so no column after it can be read; if it is of an old format, this mends it: ALTER TABLE %s FORCE",
 				name, c.Name, e.ColumnType[i], e.ColumnMeta[i], name.quoted())
 		}
 		if full {
-			c.Unsigned = unsigned[i]
-			if d := dictColumn(dict, c.Name); d != nil {
-				c.Nullable, c.SQLType, c.decimals = d.Nullable, d.SQLType, d.decimals
-				// What only the dictionary can tell: UUID and INET6 look like BINARY.
-				if d.Kind == Unsupported {
-					w.kind = Unsupported
-				}
-			}
-			id, ok := collations[i]
-			if !ok {
-				id = enumCollations[i]
-			}
-			c.Charset = sets[id]
-			c.Members = enums[i]
-			if w.kind == Set {
-				c.Members = setMembers[i]
-			}
-			if err := c.translateMembers(); err != nil {
-				return nil, fmt.Errorf("column %s.%s: %w", name, c.Name, err)
-			}
-			if w.kind == Text && c.Charset == "" {
-				return nil, fmt.Errorf("column %s.%s has a collation (id %d) that the server does not list", name, c.Name, id)
-			}
-			if w.kind == Text && c.Charset == "binary" {
-				w.kind = Binary
+			if err := c.take(&w, i, &about, dictColumn(dict, c.Name), sets, e.flavor); err != nil {
+				return nil, fmt.Errorf("column %s.%s %w", name, c.Name, err)
 			}
 		} else {
-			if w.kind == Text && c.Kind == Binary {
-				w.kind = Binary
+			if c.Kind == Unsupported || w.kind == Text && c.looksLikeText(&w) {
+				w.kind = c.Kind
 			}
-			if c.Kind == Unsupported {
-				w.kind = Unsupported
-			}
-			if c.Kind != w.kind || (w.kind == Integer && c.fixed != w.fixed) {
+			if c.Kind != w.kind || (w.kind == Integer && c.fixed != w.fixed) || c.compressed != w.compressed {
 				return nil, mismatch(name, fmt.Sprintf("column %s is %s in the table now, but %s in the log", c.Name, c.Kind, w.kind))
 			}
 		}
 		c.Kind, c.fixed, c.prefix = w.kind, w.fixed, w.prefix
 		c.precision, c.scale, c.fraction = w.precision, w.scale, w.fraction
-		if w.kind == Binary && w.code == mysql.MYSQL_TYPE_STRING {
+		c.compressed, c.length = w.compressed, 0
+		if w.kind != Text && w.code == mysql.MYSQL_TYPE_STRING {
 			c.length = w.length
 		}
 		t.Columns[i] = c
@@ -305,6 +279,87 @@ func newTable(name TableName, e *replication.TableMapEvent, dict *Table, sets ch
 		}
 	}
 	return t, nil
+}
+
+// details are what a TABLE_MAP event with FULL metadata says of its columns.
+type details struct {
+	unsigned             map[int]bool
+	collations           map[int]uint64
+	memberCollations     map[int]uint64
+	enumMembers, members map[int][]string
+}
+
+func (e *tableMap) details() details {
+	return details{
+		unsigned: e.UnsignedMap(), collations: e.CollationMap(), memberCollations: e.EnumSetCollationMap(),
+		enumMembers: e.EnumStrValueMap(), members: e.SetStrValueMap(),
+	}
+}
+
+// take fills in column i from an event that tells. dict is the dictionary's
+// column of the same name, nil if it has none.
+func (c *Column) take(w *wireColumn, i int, about *details, dict *Column, sets charsets, flavor Flavor) error {
+	c.Unsigned = about.unsigned[i]
+	id, ok := about.collations[i]
+	if !ok {
+		id = about.memberCollations[i]
+	}
+	c.Charset = sets[id]
+	c.Members = about.enumMembers[i]
+	if w.kind == Set {
+		c.Members = about.members[i]
+	}
+	if err := c.translateMembers(); err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	if w.kind == Text && c.Charset == "" {
+		return fmt.Errorf("has a collation (id %d) that the server does not list", id)
+	}
+	if w.kind == Text && c.Charset == "binary" {
+		w.kind = Binary
+	}
+	switch {
+	case dict != nil:
+		c.Nullable, c.SQLType, c.decimals = dict.Nullable, dict.SQLType, dict.decimals
+		if dict.Kind == Unsupported || w.kind == Binary && dict.looksLikeText(w) {
+			w.kind = dict.Kind
+		}
+	case flavor == MariaDB && w.kind == Binary:
+		if like := w.doubles(); like != "" {
+			w.kind, c.SQLType = Unsupported, like
+		}
+	}
+	return nil
+}
+
+// binarySizes are the kinds that MariaDB logs as a BINARY of that many bytes.
+var binarySizes = map[Kind]int{UUID: 16, Inet6: 16, Inet4: 4}
+
+// looksLikeText says whether the column can be what the log has as a string
+// of w's size: bytes, and MariaDB's types that the log does not tell from them.
+func (c *Column) looksLikeText(w *wireColumn) bool {
+	switch c.Kind {
+	case Binary:
+		return true
+	case Vector:
+		return w.code == mysql.MYSQL_TYPE_VARCHAR
+	}
+	size, ok := binarySizes[c.Kind]
+	return ok && w.code == mysql.MYSQL_TYPE_STRING && w.length == size
+}
+
+// doubles names what a column of bytes in MariaDB's log can be, if that is
+// more than bytes.
+func (w *wireColumn) doubles() string {
+	switch {
+	case w.code == mysql.MYSQL_TYPE_STRING && w.length == binarySizes[UUID]:
+		return "BINARY(16), UUID or INET6"
+	case w.code == mysql.MYSQL_TYPE_STRING && w.length == binarySizes[Inet4]:
+		return "BINARY(4) or INET4"
+	case w.code == mysql.MYSQL_TYPE_VARCHAR && w.length%vectorElement == 0:
+		return "VARBINARY or VECTOR"
+	}
+	return ""
 }
 
 // translateMembers turns an ENUM's or SET's values, which the log has in the

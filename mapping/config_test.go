@@ -258,7 +258,7 @@ func dictionary() *binlog.Table {
 			{Name: "user_id", Kind: binlog.Integer, Nullable: true},
 			{Name: "title", Kind: binlog.Text, Charset: "utf8mb4"},
 			{Name: "at", Kind: binlog.DateTime, SQLType: "datetime"},
-			{Name: "place", Kind: binlog.Unsupported, SQLType: "geometry"},
+			{Name: "place", Kind: binlog.Unsupported, SQLType: "xmltype"},
 			{Name: "uuid", Kind: binlog.Text, Charset: "ascii"},
 		},
 		Key: []int{0}, Unique: [][]int{{0}, {5, 0}},
@@ -278,7 +278,7 @@ func TestCheckFitsTheRulesToTheTables(t *testing.T) {
 			`todos.fields: table app.todos has no column "done": it has id, user_id, title, at, place, uuid`,
 		}},
 		{"type that cannot be read", with(func(t *mapping.Table) { t.Fields = append(t.Fields, "place") }), nil, []string{
-			`todos.fields: column app.todos.place: type "geometry" is not supported yet: leave it out of fields`,
+			`todos.fields: column app.todos.place: the type (xmltype) cannot be read: leave it out of fields`,
 		}},
 		{"cast of another column", with(func(t *mapping.Table) { t.Casts = map[string]string{"at": "string"} }), nil, []string{
 			`todos.casts: "at" is not one of fields`,
@@ -315,7 +315,7 @@ func TestCheckFitsTheRulesToTheTables(t *testing.T) {
 			`todos.visible_to: table app.todos has no column "owner": it has id, user_id, title, at, place, uuid`,
 		}},
 		{"scope of a time", with(func(t *mapping.Table) { t.VisibleTo = []string{"user:{at}"} }), nil, []string{
-			`todos.visible_to: column "at" of type datetime cannot name a channel: use an integer or a text`,
+			`todos.visible_to: column "at" of type datetime cannot name a channel: use an integer, a text or a UUID`,
 		}},
 	}
 	for _, c := range cases {

@@ -65,6 +65,12 @@ func (p *Plan) Key() []binlog.KeyColumn { return p.key }
 // Event is the name of the event that carries an operation.
 func (p *Plan) Event(op harmonic.Operation) string { return p.rule.events[op-harmonic.Create] }
 
+// scopeKinds are the kinds whose values can stand in a channel's name.
+var scopeKinds = map[binlog.Kind]bool{
+	binlog.Integer: true, binlog.Text: true, binlog.Enum: true,
+	binlog.UUID: true, binlog.Inet4: true,
+}
+
 // compile fits a rule to a table.
 func compile(r *rule, t *binlog.Table, loc *time.Location) (*Plan, []Problem) {
 	wrong := problems{table: r.name}
@@ -116,8 +122,8 @@ func compile(r *rule, t *binlog.Table, loc *time.Location) (*Plan, []Problem) {
 				if !ok {
 					continue
 				}
-				if kind := t.Columns[at].Kind; kind != binlog.Integer && kind != binlog.Text && kind != binlog.Enum {
-					wrong.add("visible_to", "column %q of type %s cannot name a channel: use an integer or a text", part.column, kind)
+				if kind := t.Columns[at].Kind; !scopeKinds[kind] {
+					wrong.add("visible_to", "column %q of type %s cannot name a channel: use an integer, a text or a UUID", part.column, kind)
 				}
 				cp.column, cp.value = at, &e
 				if !slices.Contains(p.decisive, at) {
