@@ -73,7 +73,7 @@ func TestCodeTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			if *UpdateFiles && kind == services.MySQL {
-				if err := os.WriteFile("charsets.zip", out.Bytes(), 0o644); err != nil { //nolint:gosec // as git would have it
+				if err := os.WriteFile("charsets.zip", out.Bytes(), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -112,8 +112,11 @@ func (c Config) connect(ctx context.Context) (*client.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s as %s: %w", c.Addr, c.User, err)
 	}
-	// MariaDB 10.11 does not know the client's default collation, hence SET NAMES.
-	if _, err := conn.Execute(`SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''`); err != nil {
+	// MariaDB 10.11 does not know the client's default collation, hence SET
+	// NAMES. MySQL can be set to hide the primary keys that it makes itself
+	// from the dictionary, though they are in the log; MariaDB skips that comment.
+	if _, err := conn.Execute(`SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''` +
+		` /*!80030 , SESSION show_gipk_in_create_table_and_information_schema = ON */`); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("set up the session on %s: %w", c.Addr, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // wideTable has a column of every kind, laid out as the log does it.
@@ -45,12 +47,29 @@ func wideTable() *Table {
 		{"enum", 254, 247<<8 | 1},
 		{"set", 254, 248<<8 | 1},
 		{"char", 254, 254<<8 | 40},
+		{"geometry", 255, 4},
+		{"vector", 242, 4},
+		{"uuid", 254, 254<<8 | 16},
+		{"inet6", 254, 254<<8 | 16},
+		{"sjis", 15, 300},
+		{"compressed", 252, 4},
 	} {
 		w := describe(d.code, d.meta)
 		if !w.known() {
 			panic(d.name)
 		}
-		t.Columns = append(t.Columns, column(d.name, w))
+		c := column(d.name, w)
+		switch d.name {
+		case "uuid":
+			c.Kind = UUID
+		case "inet6":
+			c.Kind = Inet6
+		case "sjis":
+			c.Charset = "sjis"
+		case "compressed":
+			c.compressed = true
+		}
+		t.Columns = append(t.Columns, c)
 	}
 	return t
 }
@@ -205,6 +224,78 @@ func FuzzJSONB(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzGeometry: whatever a geometry holds, JSON or an error comes of it.
+func FuzzGeometry(f *testing.F) {
+	point := append([]byte{0, 0, 0, 0, 1, wkbPoint, 0, 0, 0}, make([]byte, 16)...)
+	f.Add(point)
+	f.Add(append([]byte{0, 0, 0, 0, 0, 0, 0, 0, wkbPoint}, make([]byte, 16)...))
+	f.Add(append([]byte{0, 0, 0, 0, 1, wkbMultiPoint, 0, 0, 0, 1, 0, 0, 0}, point[4:]...))
+	f.Add([]byte{0, 0, 0, 0, 1, wkbPolygon, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(bytes.Repeat([]byte{1, wkbCollection, 0, 0, 0, 1, 0, 0, 0}, geometryMaxDepth+2))
+	f.Fuzz(func(t *testing.T, v []byte) {
+		for _, cast := range casts[Geometry] {
+			text, err := geometryAppender(cast)(nil, v)
+			if err == nil && !json.Valid(text) {
+				t.Errorf("%x became %q, which is no JSON", v, text)
+			}
+			if most := 1000 + 200*len(v); len(text) > most {
+				t.Errorf("%d bytes became %d", len(v), len(text))
+			}
+		}
+	})
+}
+
+// FuzzUncompress: whatever a COMPRESSED value holds, it is of its length or an error.
+func FuzzUncompress(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0, 'a'})
+	f.Add([]byte{0x89, 3, 0x4b, 0x4c, 0x4a, 0x06, 0})
+	f.Add([]byte{0x8f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x03, 0})
+	f.Add([]byte{0x81, 1, 0x78, 0x9c})
+	f.Fuzz(func(t *testing.T, v []byte) {
+		plain, err := uncompress(v)
+		if err == nil && len(v) > 0 && v[0]>>4 == 8 {
+			size := int(v[0] & 7)
+			if uint64(len(plain)) != unsignedBE(v[1:1+size]) {
+				t.Errorf("%x became %d bytes", v, len(plain))
+			}
+		}
+	})
+}
+
+// TestTypesThatLookAlike: MariaDB's log has UUID and INET6 as BINARY(16), so
+// what it is without the dictionary is not guessed.
+func TestTypesThatLookAlike(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		code   byte
+		meta   uint16
+		flavor Flavor
+		dict   *Column
+		want   Kind
+	}{
+		{"MySQL has no other", mysql.MYSQL_TYPE_STRING, 254<<8 | 16, MySQL, nil, Binary},
+		{"of 16", mysql.MYSQL_TYPE_STRING, 254<<8 | 16, MariaDB, nil, Unsupported},
+		{"of 4", mysql.MYSQL_TYPE_STRING, 254<<8 | 4, MariaDB, nil, Unsupported},
+		{"of 5", mysql.MYSQL_TYPE_STRING, 254<<8 | 5, MariaDB, nil, Binary},
+		{"variable", mysql.MYSQL_TYPE_VARCHAR, 16, MariaDB, nil, Unsupported},
+		{"BLOB", mysql.MYSQL_TYPE_BLOB, 2, MariaDB, nil, Binary},
+		{"BINARY(16)", mysql.MYSQL_TYPE_STRING, 254<<8 | 16, MariaDB, &Column{Kind: Binary}, Binary},
+		{"UUID", mysql.MYSQL_TYPE_STRING, 254<<8 | 16, MariaDB, &Column{Kind: UUID}, UUID},
+		{"INET6", mysql.MYSQL_TYPE_STRING, 254<<8 | 16, MariaDB, &Column{Kind: Inet6}, Inet6},
+		{"INET4", mysql.MYSQL_TYPE_STRING, 254<<8 | 4, MariaDB, &Column{Kind: Inet4}, Inet4},
+		{"INET4 of 16", mysql.MYSQL_TYPE_STRING, 254<<8 | 16, MariaDB, &Column{Kind: Inet4}, Unsupported},
+		{"VECTOR", mysql.MYSQL_TYPE_VARCHAR, 16, MariaDB, &Column{Kind: Vector}, Vector},
+	} {
+		w := describe(c.code, c.meta)
+		var column Column
+		err := column.take(&w, 0, &details{collations: map[int]uint64{0: 63}}, c.dict, charsets{63: "binary"}, c.flavor)
+		if err != nil || w.kind != c.want {
+			t.Errorf("%s is taken for %s, %v; want %s", c.name, w.kind, err, c.want)
+		}
+	}
 }
 
 func TestJSONBThatRefersToItself(t *testing.T) {

@@ -128,9 +128,9 @@ func dictionaryColumn(row [][]byte) Column {
 			c.length = number(row[8])
 		}
 	case "enum":
-		c.Kind, c.Members = Enum, members(c.SQLType)
+		c.Kind, c.Members, c.lossy = Enum, members(c.SQLType), fourBytes[c.Charset]
 	case "set":
-		c.Kind, c.Members = Set, members(c.SQLType)
+		c.Kind, c.Members, c.lossy = Set, members(c.SQLType), fourBytes[c.Charset]
 	case "json":
 		c.Kind = JSON
 	case "uuid":
@@ -148,6 +148,10 @@ func dictionaryColumn(row [][]byte) Column {
 	c.compressed = (c.Kind == Text || c.Kind == Binary) && strings.Contains(c.SQLType, "COMPRESSED")
 	return c
 }
+
+// fourBytes are the character sets with characters that the dictionary,
+// which is in utf8mb3, has not.
+var fourBytes = map[string]bool{"utf8mb4": true, "utf16": true, "utf16le": true, "utf32": true, "gb18030": true}
 
 // memberEscapes are how the server writes what it does not write as it is.
 var memberEscapes = map[byte]byte{'0': 0, 'n': '\n', 'r': '\r', '\\': '\\'}

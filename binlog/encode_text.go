@@ -55,6 +55,16 @@ func appendCompact(dst, v []byte) ([]byte, error) {
 // separators escapes what some readers of JavaScript take for the end of a line.
 var separators = strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`)
 
+// certain says whether a member is known: the dictionary, which is in
+// characters of three bytes at most, has a question mark for others.
+func (c *Column) certain(member string) error {
+	if c.lossy && strings.Contains(member, "?") {
+		return fmt.Errorf("the dictionary tells this member as %q, in which ? can stand for another character: "+
+			"SET GLOBAL binlog_row_metadata = 'FULL' makes the log tell it", member)
+	}
+	return nil
+}
+
 // memberAppenders writes ENUM by its index and SET by its mask.
 func (c *Column) memberAppenders() (raw, text appender) {
 	if c.Kind == Enum {
@@ -65,6 +75,9 @@ func (c *Column) memberAppenders() (raw, text appender) {
 			}
 			if n > len(c.Members) {
 				return dst, fmt.Errorf("member %d of %d", n, len(c.Members))
+			}
+			if err := c.certain(c.Members[n-1]); err != nil {
+				return dst, err
 			}
 			return harmonic.AppendString(dst, c.Members[n-1]), nil
 		}, appendText
@@ -77,6 +90,9 @@ func (c *Column) memberAppenders() (raw, text appender) {
 		var list []byte
 		for i, m := range c.Members {
 			if mask>>i&1 == 1 {
+				if err := c.certain(m); err != nil {
+					return dst, err
+				}
 				if len(list) > 0 {
 					list = append(list, ',')
 				}

@@ -67,6 +67,8 @@ type Column struct {
 	Charset string
 	// Members of an Enum or Set, in order, as UTF-8.
 	Members []string
+	// lossy says that the members have ? for what the dictionary cannot tell.
+	lossy bool
 
 	precision, scale int // Decimal
 	decimals         int // digits after the point that the server's text of a DOUBLE(M,D) has; 0: all
@@ -318,12 +320,12 @@ func (c *Column) take(w *wireColumn, i int, about *details, dict *Column, sets c
 	if w.kind == Text && c.Charset == "binary" {
 		w.kind = Binary
 	}
-	switch {
-	case dict != nil:
+	if dict != nil {
 		c.Nullable, c.SQLType, c.decimals = dict.Nullable, dict.SQLType, dict.decimals
-		if dict.Kind == Unsupported || w.kind == Binary && dict.looksLikeText(w) {
-			w.kind = dict.Kind
-		}
+	}
+	switch {
+	case dict != nil && (dict.Kind == Unsupported || w.kind == Binary && dict.looksLikeText(w)):
+		w.kind = dict.Kind
 	case flavor == MariaDB && w.kind == Binary:
 		if like := w.doubles(); like != "" {
 			w.kind, c.SQLType = Unsupported, like
@@ -350,13 +352,13 @@ func (c *Column) looksLikeText(w *wireColumn) bool {
 
 // doubles names what a column of bytes in MariaDB's log can be, if that is
 // more than bytes.
-func (w *wireColumn) doubles() string {
+func (c *wireColumn) doubles() string {
 	switch {
-	case w.code == mysql.MYSQL_TYPE_STRING && w.length == binarySizes[UUID]:
+	case c.code == mysql.MYSQL_TYPE_STRING && c.length == binarySizes[UUID]:
 		return "BINARY(16), UUID or INET6"
-	case w.code == mysql.MYSQL_TYPE_STRING && w.length == binarySizes[Inet4]:
+	case c.code == mysql.MYSQL_TYPE_STRING && c.length == binarySizes[Inet4]:
 		return "BINARY(4) or INET4"
-	case w.code == mysql.MYSQL_TYPE_VARCHAR && w.length%vectorElement == 0:
+	case c.code == mysql.MYSQL_TYPE_VARCHAR && c.length%vectorElement == 0:
 		return "VARBINARY or VECTOR"
 	}
 	return ""
