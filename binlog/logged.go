@@ -86,14 +86,16 @@ func readDatabases(count byte, v []byte) []string {
 	return list
 }
 
-// changesRows says whether a statement is one that changes rows, and not the
-// tables themselves. A SELECT is in the log if it called a function that did.
-func changesRows(verb, rest string) bool {
+// changesRows says whether a statement is one that changes rows. A SELECT is
+// in the log if it called a function that did.
+func changesRows(verb, statement string) bool {
 	switch verb {
 	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "SELECT", "DO":
 		return true
-	case "ANALYZE": // MariaDB runs what it analyzes
-		return len(referencesOf(rest, sqlMode{}).written) > 0
+	// CREATE TABLE … SELECT; and of MariaDB, which runs what it analyzes, SET
+	// STATEMENT … FOR.
+	case "CREATE", "ANALYZE", "SET":
+		return len(referencesOf(statement, sqlMode{}).written) > 0
 	}
 	return false
 }

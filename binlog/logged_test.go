@@ -3,6 +3,7 @@ package binlog_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,6 +70,9 @@ func TestStatementsThatReachAMappedTable(t *testing.T) {
 				{`DO writes(13)`, " through routine %[1]s.write_a through routine %[1]s.writes"},
 				{`INSERT INTO other VALUES (writes(14), 1)`, " through routine %[1]s.write_a through routine %[1]s.writes"},
 				{`INSERT INTO other SELECT id + 1000, 1 FROM calling`, " through routine %[1]s.write_a through routine %[1]s.writes through view %[1]s.calling"},
+				{`DROP TABLE a; CREATE TABLE a AS SELECT 1 AS id, 1 AS v`, ""},
+				{`SET STATEMENT max_statement_time = 9 FOR UPDATE a SET v = 77`, ""},
+				{`ANALYZE UPDATE a SET v = 78`, ""},
 
 				{`INSERT INTO other SELECT id + 50, v FROM a`, missed},
 				{`REPLACE INTO %[2]s.sums SELECT * FROM %[1]s.a`, missed}, // as pt-table-checksum does
@@ -81,9 +85,12 @@ func TestStatementsThatReachAMappedTable(t *testing.T) {
 				{`LOAD DATA INFILE '%[3]s' INTO TABLE other`, missed},
 				{`DELETE FROM parent`, missed},
 			} {
+				if kind == services.MySQL && (strings.HasPrefix(c.statement, "SET ") || strings.HasPrefix(c.statement, "ANALYZE ")) {
+					continue // MariaDB's
+				}
 				cfg := configOf(t, db)
 				from := current(t, cfg)
-				session(t, db, "SET SESSION binlog_format = 'STATEMENT'", sql(c.statement), "SET SESSION binlog_format = 'ROW'")
+				session(t, db, slices.Concat([]string{"SET SESSION binlog_format = 'STATEMENT'"}, strings.Split(sql(c.statement), "; "), []string{"SET SESSION binlog_format = 'ROW'"})...)
 				end := current(t, cfg)
 				if from.Covers(end) {
 					t.Errorf("%s: was not logged", c.statement)

@@ -106,10 +106,12 @@ func (p *parser) step() {
 			p.at++
 		}
 		p.write(p.peek())
-	case t.is("UPDATE") && !before.is("KEY", "FOR", "ON", "AFTER", "BEFORE"):
+	case t.is("UPDATE") && !before.is("KEY", "ON", "AFTER", "BEFORE") && (!before.is("FOR") || p.tokens[0].is("SET")):
 		p.tables("SET")
 	case t.is("DELETE") && !before.is("ON", "AFTER", "BEFORE"):
 		p.tables("WHERE", "ORDER", "LIMIT", "RETURNING")
+	case t.is("CREATE") && before.sign == ';' && p.at == 1:
+		p.create()
 	case t.is("LOAD") && p.peek().is("DATA", "XML"):
 		for p.peek().sign != ';' {
 			t := p.peek()
@@ -119,6 +121,31 @@ func (p *parser) step() {
 				p.write(p.peek())
 				return
 			}
+		}
+	}
+}
+
+// create takes the table that a CREATE TABLE … SELECT fills, unless it is a
+// temporary one.
+func (p *parser) create() {
+	for p.peek().is("OR", "REPLACE") {
+		p.at++
+	}
+	if !p.peek().is("TABLE") {
+		p.at = len(p.tokens) // what else it creates writes nothing yet
+		return
+	}
+	p.at++
+	for p.peek().is("IF", "NOT", "EXISTS") {
+		p.at++
+	}
+	table := p.peek()
+	for p.at < len(p.tokens) {
+		t := p.peek()
+		p.at++
+		if t.is("SELECT", "TABLE") || t.is("VALUES") && p.peek().is("ROW") {
+			p.write(table)
+			return
 		}
 	}
 }

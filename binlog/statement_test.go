@@ -27,6 +27,11 @@ func TestReferencesOfStatements(t *testing.T) {
 		{"/* INSERT INTO c */ INSERT -- INTO d\n /*!50000 INTO */ # e\n a VALUES ('it''s \\' INSERT INTO b')", "a", ""},
 		{"CALL s.p; SELECT 'x' FOR UPDATE", "", "s.p"},
 		{"BEGIN IF NEW.x > 1 THEN UPDATE b SET v = 1; ELSE DELETE FROM c; END IF; INSERT INTO d SELECT * FROM e; END", "b c d", ""},
+		{"CREATE OR REPLACE TABLE IF NOT EXISTS s.a (x INT) AS SELECT f(x) FROM b", "s.a", "f"},
+		{"CREATE TABLE a (x INT) PARTITION BY RANGE (x) (PARTITION p VALUES LESS THAN (1))", "", ""},
+		{"CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW INSERT INTO b SELECT 1", "", ""},
+		{"CREATE TEMPORARY TABLE a SELECT 1", "", ""},
+		{"SET STATEMENT binlog_format = 'STATEMENT' FOR UPDATE a SET v = 1", "a", ""},
 		{"UPDATE 1st, 2e3x SET v = 1e5 + 2", "1st 2e3x", ""},
 		{"insert into `we``ird` values (.5, 1e3, a.5)", "we`ird", ""},
 	} {

@@ -359,11 +359,13 @@ func (t *tail) query(ctx context.Context, e event) error {
 		}
 		return t.commit(ctx)
 	default:
-		if changesRows(verb, rest) {
+		if changesRows(verb, statement) {
 			if err := t.statement(ctx, string(q.Schema), statement, q.StatusVars); err != nil {
 				return err
 			}
-			break
+			if verb != "CREATE" {
+				break
+			}
 		}
 		if err := t.reachChanges(string(q.Schema), statement); err != nil {
 			return err
