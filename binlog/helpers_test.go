@@ -109,16 +109,6 @@ func (r *recorder) wake() {
 	}
 }
 
-// started waits until the tail has said anything.
-func (r *recorder) started(t *testing.T) {
-	t.Helper()
-	select {
-	case <-r.seen:
-	case <-time.After(patience):
-		t.Fatalf("the tail said nothing in %s", patience)
-	}
-}
-
 // until waits until the tail covers the position and returns the lines so far.
 func (r *recorder) until(t *testing.T, to binlog.Position) []string {
 	t.Helper()

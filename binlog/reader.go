@@ -96,6 +96,44 @@ func (r *Reader) open(ctx context.Context) error {
 func (r *Reader) Rows(ctx context.Context, table *Table, columns []int, key []KeyColumn, keys []string,
 	after Position, each func(*Row) error,
 ) (upto Position, err error) {
+	query, err := selectByKey(table, columns, key, keys)
+	if err != nil {
+		return Position{}, &fatalError{err}
+	}
+	return r.read(ctx, table, columns, query, after, each)
+}
+
+// A Page asks for some rows of a table, in the order of a key.
+type Page struct {
+	// Scope and In choose rows: those columns' values are a JSON array as
+	// keys are. Without columns, all rows are meant.
+	Scope []KeyColumn
+	In    string
+	// Key is a unique key, the order of the rows; only those after From, a
+	// key's JSON array, are read. From the first on if it is empty.
+	Key  []KeyColumn
+	From string
+	// Limit is the most rows to read, above zero.
+	Limit int
+}
+
+// Page reads a page as Rows reads keys: each page is as of a point of its own.
+// A row whose key changes from one page to the next may be in both or in
+// none; its change is in the log between the two points.
+func (r *Reader) Page(ctx context.Context, table *Table, columns []int, page Page,
+	after Position, each func(*Row) error,
+) (upto Position, err error) {
+	query, err := selectPage(table, columns, page)
+	if err != nil {
+		return Position{}, &fatalError{err}
+	}
+	return r.read(ctx, table, columns, query, after, each)
+}
+
+// read runs a query in the way that the server needs.
+func (r *Reader) read(ctx context.Context, table *Table, columns []int, query string,
+	after Position, each func(*Row) error,
+) (upto Position, err error) {
 	defer func() {
 		if err != nil {
 			r.Close() // an open snapshot or a half-read answer must not be reused
@@ -103,10 +141,6 @@ func (r *Reader) Rows(ctx context.Context, table *Table, columns []int, key []Ke
 	}()
 	if err := r.open(ctx); err != nil {
 		return Position{}, err
-	}
-	query, err := selectByKey(table, columns, key, keys)
-	if err != nil {
-		return Position{}, &fatalError{err}
 	}
 	var list [][][]byte
 	switch {
@@ -241,26 +275,59 @@ func (r *Reader) locking(query string) ([][][]byte, Position, error) {
 
 // selectByKey writes the statement that reads rows by key.
 func selectByKey(t *Table, columns []int, key []KeyColumn, keys []string) (string, error) {
-	var b strings.Builder
-	b.WriteString("SELECT ")
-	for i, column := range columns {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(selectExpression(&t.Columns[column]))
-	}
-	b.WriteString(" FROM " + t.Name.quoted() + " WHERE ")
+	conditions := make([]string, len(keys))
 	for i, text := range keys {
-		if i > 0 {
-			b.WriteString(" OR ")
-		}
-		condition, err := keyCondition(t, key, text)
-		if err != nil {
+		var err error
+		if conditions[i], err = keyCondition(t, key, text); err != nil {
 			return "", fmt.Errorf("key %s of %s: %w", text, t.Name, err)
 		}
-		b.WriteString(condition)
 	}
-	return b.String(), nil
+	return selectFrom(t, columns) + " WHERE " + strings.Join(conditions, " OR "), nil
+}
+
+// selectPage writes the statement that reads a page.
+func selectPage(t *Table, columns []int, p Page) (string, error) {
+	var conditions []string
+	if len(p.Scope) > 0 {
+		in, err := keyCondition(t, p.Scope, p.In)
+		if err != nil {
+			return "", fmt.Errorf("scope %s of %s: %w", p.In, t.Name, err)
+		}
+		conditions = append(conditions, in)
+	}
+	if p.From != "" {
+		values, err := keyValues(t, p.Key, p.From)
+		if err != nil {
+			return "", fmt.Errorf("key %s of %s: %w", p.From, t.Name, err)
+		}
+		conditions = append(conditions, greater(t, p.Key, values))
+	}
+	query := selectFrom(t, columns)
+	if len(conditions) > 0 {
+		query += " WHERE " + strings.Join(conditions, " AND ")
+	}
+	names := make([]string, len(p.Key))
+	for i, k := range p.Key {
+		names[i] = quote(t.Columns[k.Column].Name)
+	}
+	return fmt.Sprintf("%s ORDER BY %s LIMIT %d", query, strings.Join(names, ", "), p.Limit), nil
+}
+
+// greater compares a key with values, column by column as keyCondition does.
+func greater(t *Table, key []KeyColumn, values []string) string {
+	name := quote(t.Columns[key[0].Column].Name)
+	if len(key) == 1 {
+		return name + " > " + values[0]
+	}
+	return fmt.Sprintf("(%s > %s OR %s = %s AND %s)", name, values[0], name, values[0], greater(t, key[1:], values[1:]))
+}
+
+func selectFrom(t *Table, columns []int) string {
+	expressions := make([]string, len(columns))
+	for i, column := range columns {
+		expressions[i] = selectExpression(&t.Columns[column])
+	}
+	return "SELECT " + strings.Join(expressions, ", ") + " FROM " + t.Name.quoted()
 }
 
 // selectExpression reads a column in a form that loses nothing as text.
@@ -282,39 +349,56 @@ func selectExpression(c *Column) string {
 // keyCondition turns a key's JSON array into SQL. It compares column by
 // column, since MariaDB does not find unsigned integers above 2^63 by tuples.
 func keyCondition(t *Table, key []KeyColumn, text string) (string, error) {
+	values, err := keyValues(t, key, text)
+	if err != nil {
+		return "", err
+	}
+	parts := make([]string, len(values))
+	for i, v := range values {
+		parts[i] = quote(t.Columns[key[i].Column].Name) + " = " + v
+	}
+	return "(" + strings.Join(parts, " AND ") + ")", nil
+}
+
+// keyValues turns the values of a JSON array into SQL literals.
+func keyValues(t *Table, key []KeyColumn, text string) ([]string, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var values []any
 	if err := decoder.Decode(&values); err != nil {
-		return "", err
+		return nil, err
 	}
 	if len(values) != len(key) {
-		return "", fmt.Errorf("%d values for %d columns", len(values), len(key))
+		return nil, fmt.Errorf("%d values for %d columns", len(values), len(key))
 	}
-	parts := make([]string, len(values))
+	out := make([]string, len(values))
 	for i, v := range values {
+		switch v.(type) {
+		case string, json.Number:
+		default:
+			return nil, fmt.Errorf("%v is neither a string nor a number", v)
+		}
 		s := fmt.Sprint(v)
-		c := &t.Columns[key[i].Column]
-		switch c.Kind {
+		switch t.Columns[key[i].Column].Kind {
 		case Integer:
 			if !wholeNumber(s) {
-				return "", fmt.Errorf("%q is no integer", s)
+				return nil, fmt.Errorf("%q is no integer", s)
 			}
-			parts[i] = quote(c.Name) + " = " + s
+			out[i] = s
 		case Binary:
 			data, err := base64.StdEncoding.DecodeString(s)
 			if key[i].Cast == CastHex {
 				data, err = hex.DecodeString(s)
 			}
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			parts[i] = fmt.Sprintf("%s = X'%x'", quote(c.Name), data)
+			out[i] = fmt.Sprintf("X'%x'", data)
 		default:
-			parts[i] = quote(c.Name) + " = " + literal(s)
+			out[i] = literal(s)
 		}
 	}
-	return "(" + strings.Join(parts, " AND ") + ")", nil
+	return out, nil
 }
 
 // wholeNumber says whether s is digits, perhaps with a minus before them.

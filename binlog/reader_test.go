@@ -1,133 +1,14 @@
 package binlog_test
 
 import (
-	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chorusd/chorusd/binlog"
-	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
-
-// eventReader reads each inserted row back as soon as its transaction has
-// come, as a refill does.
-type eventReader struct {
-	*recorder
-	reader *binlog.Reader
-	table  *binlog.Table
-	key    string
-	missed []string
-	pairs  int
-	upto   []binlog.Position
-	turns  chan struct{} // one for each row that was read back
-}
-
-func (e *eventReader) Change(_ context.Context, c *binlog.Change) error {
-	text, err := rowJSON(c.After)
-	e.key = text
-	return err
-}
-
-func (e *eventReader) Commit(ctx context.Context, pt binlog.Point) error {
-	if e.key == "" {
-		return e.recorder.Commit(ctx, pt)
-	}
-	e.mu.Lock()
-	after := e.pos.Clone()
-	e.mu.Unlock()
-	if err := after.Advance(pt); err != nil {
-		return err
-	}
-	found := ""
-	upto, err := e.reader.Rows(ctx, e.table, []int{0}, []binlog.KeyColumn{{Column: 0}}, []string{e.key}, after, func(r *binlog.Row) error {
-		var err error
-		found, err = rowJSON(r)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	e.pairs++
-	e.upto = append(e.upto, upto)
-	if found != e.key {
-		e.missed = append(e.missed, e.key)
-	}
-	e.key = ""
-	e.turns <- struct{}{}
-	return e.recorder.Commit(ctx, pt)
-}
-
-// TestReaderSeesWhatTheLogHasGiven reads rows back because of their events. A
-// plain SELECT misses some of them, if the tail is not behind: so the next row
-// is written only when one was read.
-func TestReaderSeesWhatTheLogHasGiven(t *testing.T) {
-	const sessions, each = 2, 600
-	for _, kind := range []struct {
-		name string
-		kind services.Kind
-		args []string
-	}{
-		{"MySQL with GTIDs", services.MySQL, nil},
-		{"MySQL without GTIDs", services.MySQL, []string{"--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"}},
-		{"MariaDB", services.MariaDB, nil},
-	} {
-		t.Run(kind.name, func(t *testing.T) {
-			server := servicestest.SharedSQL(t, kind.kind)
-			if kind.args != nil {
-				server = servicestest.StartSQL(t, kind.kind, services.SQLOptions{Args: kind.args})
-			}
-			db := servicestest.CreateDatabase(t, server)
-			db.MustExec(t, `CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY)`)
-			cfg := configOf(t, db)
-			name := binlog.TableName{Schema: db.Name, Table: "a"}
-			report := binlog.Check(t.Context(), cfg, []binlog.TableName{name})
-			for _, p := range report.Problems {
-				t.Fatal(p)
-			}
-			reader := binlog.NewReader(cfg, report.Server)
-			t.Cleanup(reader.Close)
-			from := current(t, cfg)
-			h := &eventReader{recorder: newRecorder(from), reader: reader, table: report.Tables[name], turns: make(chan struct{}, sessions*(each+1))}
-			stop := follow(t, cfg, from, h, name)
-
-			for range sessions {
-				h.turns <- struct{}{}
-			}
-			written := make(chan error, sessions)
-			for range sessions {
-				go func() {
-					for range each {
-						<-h.turns
-						if _, err := db.ExecContext(t.Context(), `INSERT INTO a VALUES ()`); err != nil {
-							written <- err
-							return
-						}
-					}
-					written <- nil
-				}()
-			}
-			for range sessions {
-				if err := <-written; err != nil {
-					t.Fatal(err)
-				}
-			}
-			end := current(t, cfg)
-			h.until(t, end)
-			if err := stop(); err != nil {
-				t.Fatal(err)
-			}
-			if h.pairs != sessions*each || len(h.missed) > 0 {
-				t.Errorf("%d pairs of %d, missed %v", h.pairs, sessions*each, h.missed)
-			}
-			for _, upto := range h.upto { // or a refill would wait for ever
-				if !h.pos.Covers(upto) {
-					t.Fatalf("the tail at %s has not come to what was read, %s", h.pos, upto)
-				}
-			}
-		})
-	}
-}
 
 func TestReaderReadsByExactKeys(t *testing.T) {
 	onEach(t, func(t *testing.T, db *servicestest.Database) {
@@ -161,4 +42,64 @@ func TestReaderReadsByExactKeys(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReaderReadsByPage: every row of a scope once, in the order of the key,
+// whatever the size of the pages.
+func TestReaderReadsByPage(t *testing.T) {
+	for _, s := range sources {
+		t.Run(s.name, func(t *testing.T) {
+			server := servicestest.SharedSQL(t, s.kind)
+			if s.name == "MySQL without GTIDs" {
+				server = withoutGTIDs(t)
+			}
+			db := servicestest.CreateDatabase(t, server)
+			db.MustExec(t, `CREATE TABLE a (name VARCHAR(20), n BIGINT UNSIGNED, team INT, PRIMARY KEY (name, n), KEY (team))`,
+				`INSERT INTO a VALUES ('it''s', 1, 1), ('b', 18446744073709551615, 1), ('b', 18446744073709551614, 1), ('B', 3, 1), ('c', 1, 2), ('é', 1, 1), ('ee', 2, 1), ('', 0, 1)`)
+			cfg := configOf(t, db)
+			report := binlog.Check(t.Context(), cfg, []binlog.TableName{tableA(db)})
+			for _, p := range report.Problems {
+				t.Fatal(p)
+			}
+			reader := binlog.NewReader(cfg, report.Server)
+			defer reader.Close()
+			all := func(page binlog.Page) (list []string, pages int) {
+				for {
+					got, after := 0, current(t, cfg)
+					upto, err := reader.Page(t.Context(), report.Tables[tableA(db)], []int{0, 1, 2}, page, after, func(row *binlog.Row) error {
+						text, err := rowJSON(row)
+						got++
+						list = append(list, text)
+						page.From = text[:strings.LastIndex(text, ",")] + "]"
+						return err
+					})
+					if err != nil || !upto.Covers(after) {
+						t.Fatalf("read up to %s of %s: %v", upto, after, err)
+					}
+					if pages++; got < page.Limit {
+						return list, pages
+					}
+				}
+			}
+			key := []binlog.KeyColumn{{Column: 0}, {Column: 1}}
+			team := []binlog.KeyColumn{{Column: 2}}
+			want := []string{`["",0,1]`, `["B",3,1]`, `["b",18446744073709551614,1]`, `["b",18446744073709551615,1]`, `["é",1,1]`, `["ee",2,1]`, `["it's",1,1]`}
+			for limit := 1; limit < 10; limit++ {
+				list, pages := all(binlog.Page{Scope: team, In: "[1]", Key: key, Limit: limit})
+				wantLines(t, list, want)
+				if pages != len(want)/limit+1 {
+					t.Errorf("%d pages of %d rows", pages, limit)
+				}
+			}
+			whole, _ := all(binlog.Page{Key: key, Limit: 3})
+			wantLines(t, whole, slices.Insert(slices.Clone(want), 4, `["c",1,2]`))
+			for _, bad := range []binlog.Page{
+				{Scope: team, In: "[null]", Key: key, Limit: 1}, {Scope: team, In: "[1, 2]", Key: key, Limit: 1}, {Key: key, From: `["a"]`, Limit: 1},
+			} {
+				if _, err := reader.Page(t.Context(), report.Tables[tableA(db)], []int{0}, bad, current(t, cfg), nil); err == nil {
+					t.Errorf("%+v was read", bad)
+				}
+			}
+		})
+	}
 }

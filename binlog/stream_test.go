@@ -194,68 +194,6 @@ func TestStreamReadsThePastWithFullMetadata(t *testing.T) {
 	})
 }
 
-func TestStreamOfOneStatementForManyTables(t *testing.T) {
-	onEach(t, func(t *testing.T, db *servicestest.Database) {
-		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v INT)`, `CREATE TABLE b (id INT PRIMARY KEY, v INT)`, `INSERT INTO a VALUES (1, 1)`, `INSERT INTO b VALUES (1, 1)`)
-		wantLines(t, streamed(t, db,
-			"UPDATE a, b SET a.v = 2, b.v = 2 WHERE a.id = b.id", "SAVEPOINT p", "CREATE TABLE c AS SELECT * FROM a", "INSERT INTO a SELECT id + 1, v FROM c",
-			"BEGIN", "INSERT INTO a VALUES (3, 3)", "SAVEPOINT p", "INSERT INTO a VALUES (4, 4)", "ROLLBACK TO p", "COMMIT", "CREATE TEMPORARY TABLE t (id INT)", "INSERT INTO t VALUES (1)",
-		), []string{"update a [1,1] [1,2]", "insert a [2,2]", "insert a [3,3]"})
-	})
-}
-
-// TestCompressedTransactionOfManyEvents: MySQL packs it as a whole, MariaDB
-// event by event.
-func TestCompressedTransactionOfManyEvents(t *testing.T) {
-	onEach(t, func(t *testing.T, db *servicestest.Database) {
-		on := "SET SESSION binlog_transaction_compression = ON"
-		if db.Server.Kind == services.MariaDB {
-			on = "SET @nothing = 1"
-			setGlobal(t, db, "log_bin_compress", "1")
-		}
-		db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v TEXT)`, `CREATE TABLE b (id INT PRIMARY KEY, v TEXT)`)
-		long := strings.Repeat("long ", 2000)
-		got := streamed(t, db, on, "BEGIN", "INSERT INTO a VALUES (1, REPEAT('long ', 2000)), (2, REPEAT('long ', 2000))",
-			"INSERT INTO b SELECT * FROM a", "UPDATE a SET v = CONCAT(v, id)", "DELETE FROM a WHERE id = 2", "COMMIT",
-			"INSERT INTO a VALUES (3, REPEAT('long ', 2000))")
-		wantLines(t, got, []string{
-			`insert a [1,"` + long + `"]`, `insert a [2,"` + long + `"]`,
-			`update a [1,"` + long + `"] [1,"` + long + `1"]`, `update a [2,"` + long + `"] [2,"` + long + `2"]`,
-			`delete a [2,"` + long + `2"]`, `insert a [3,"` + long + `"]`,
-		})
-	})
-}
-
-// TestReconnectWithoutGTIDs is TestStreamSurvivesItsConnection where a
-// transaction is known by its place in the log only.
-func TestReconnectWithoutGTIDs(t *testing.T) {
-	db := servicestest.CreateDatabase(t, withoutGTIDs(t))
-	const rows = 10_000
-	db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY, v TEXT)`, `CREATE TABLE n (i INT)`, `INSERT INTO n VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)`)
-	cfg := configOf(t, db)
-	from := current(t, cfg)
-	session(t, db, "BEGIN", "INSERT INTO a VALUES (-2, 'first')",
-		`INSERT INTO a SELECT p.i + 10*q.i + 100*r.i + 1000*s.i, REPEAT('x', 1500) FROM n p, n q, n r, n s`, "COMMIT", "INSERT INTO a VALUES (-1, 'last')")
-	rec := newRecorder(from)
-	rec.fail = func(string) error {
-		if n := len(rec.lines); n != 10 && n != rows/2 {
-			return nil
-		}
-		return killDumps(db)
-	}
-	follow(t, cfg, from, rec, tableA(db))
-	got := rec.until(t, current(t, cfg))
-	if len(got) != rows+2 || got[0] != `insert a [-2,"first"]` || got[len(got)-1] != `insert a [-1,"last"]` {
-		t.Fatalf("%d rows, from %s to %s", len(got), got[0], got[len(got)-1])
-	}
-	if distinct := slices.Compact(slices.Sorted(slices.Values(got))); len(distinct) != rows+2 {
-		t.Errorf("%d rows were given twice", len(got)-len(distinct))
-	}
-	if len(rec.points) != 2 {
-		t.Errorf("%d commits, want 2", len(rec.points))
-	}
-}
-
 // TestServerThatAnswersNothing for a while is noticed, and waited for.
 func TestServerThatAnswersNothing(t *testing.T) {
 	t.Parallel()
