@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
@@ -20,6 +22,10 @@ const (
 	raceSessions = 3
 	raceRows     = 24
 )
+
+// deadlock is the server's error for one, which sessions have with each other
+// between rows that are not there.
+const deadlock = 1213
 
 // race reads each row that an event is about back as soon as its transaction
 // has come, as a refill does, and compares with what the log says of the row
@@ -214,8 +220,14 @@ func (r *race) write(ctx context.Context, db *servicestest.Database, session int
 				exists[i] = false
 			}
 		}
-		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
+		for {
+			_, err := db.ExecContext(ctx, statement)
+			if err == nil {
+				break
+			}
+			if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != deadlock {
+				return fmt.Errorf("%s: %w", statement, err)
+			}
 		}
 	}
 }
