@@ -105,8 +105,9 @@ func (h *encodeAll) Change(_ context.Context, c *Change) error {
 	return nil
 }
 
-func (h *encodeAll) Commit(context.Context, Point) error { return nil }
-func (h *encodeAll) Idle(Point)                          {}
+func (h *encodeAll) Commit(context.Context, Point) error           { return nil }
+func (h *encodeAll) Idle(Point)                                    {}
+func (h *encodeAll) Definition(context.Context, *Definition) error { return nil }
 
 // tailOf is a tail in the middle of a transaction, which has seen a table's map.
 func tailOf(table *Table, h Handler) *tail {

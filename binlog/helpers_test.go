@@ -39,6 +39,8 @@ type recorder struct {
 	points []binlog.Point
 	seen   chan struct{}
 	fail   func(line string) error
+	// definitions are what statements did: "dropped t".
+	definitions []string
 }
 
 func newRecorder(from binlog.Position) *recorder {
@@ -92,6 +94,16 @@ func (r *recorder) Commit(_ context.Context, pt binlog.Point) error {
 		return err
 	}
 	r.wake()
+	return nil
+}
+
+func (r *recorder) Definition(_ context.Context, d *binlog.Definition) error {
+	if d.Kind == binlog.Present {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.definitions = append(r.definitions, fmt.Sprintf("%s %s", d.Kind, d.Name.Table))
 	return nil
 }
 

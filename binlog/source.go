@@ -49,6 +49,10 @@ type Handler interface {
 	// Commit says that a transaction, perhaps one without a change that is
 	// of interest, ends at pt.
 	Commit(ctx context.Context, pt Point) error
+	// Definition takes what a statement did to a table; it comes in order with
+	// the changes and before the Commit of its transaction. Before everything
+	// else it comes once for each table, of kind Present.
+	Definition(ctx context.Context, d *Definition) error
 	// Idle says that the log has been read up to pt and no transaction is
 	// open there. It comes about once a second while nothing happens.
 	Idle(pt Point)

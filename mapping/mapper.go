@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type rule struct {
 	scopes  []scope
 	events  [3]string // by operation
 	payload Payload
+	// channels match the names that scopes give.
+	channels []*regexp.Regexp
 }
 
 // A Problem is something wrong with the rules.
@@ -179,6 +182,7 @@ func newRule(name string, t Table, cfg Config, database string) (*rule, []Proble
 			continue
 		}
 		r.scopes = append(r.scopes, s)
+		r.channels = append(r.channels, s.pattern())
 	}
 	r.table = t
 	return r, wrong.list

@@ -143,6 +143,7 @@ func (s *Store) Close() error {
 // one node of a cluster.
 type keys struct {
 	checkpoint, marker, seq, serverID, deadLetters, probe string
+	owed, versions, shapes                                string
 	leases, poll                                          string
 	epochs, epoch, refills, refill, starts                string // epoch and refill are prefixes
 }
@@ -156,6 +157,9 @@ func keysOf(prefix string) keys {
 		serverID:    state + "server-id",
 		deadLetters: state + "dead-letters",
 		probe:       state + "probe",
+		owed:        state + "owed-reload",
+		versions:    state + "schema-versions",
+		shapes:      state + "shapes",
 		leases:      channels + "leases",
 		poll:        channels + "poll",
 		epochs:      window + "epochs",

@@ -49,6 +49,8 @@ func (d todo) row() *binlog.Row {
 // userChannel is the channel of a user's own.
 func userChannel(user int) string { return fmt.Sprint("private-chorus.user.", user) }
 
+func teamChannel(team int) string { return fmt.Sprint("private-team.", team) }
+
 // world is a database and its binary log, in memory. Transaction n of the log
 // ends at offset n+1. Its steps can be made to wait or to fail.
 type world struct {
@@ -56,6 +58,8 @@ type world struct {
 
 	mu    sync.Mutex
 	log   [][]binlog.Change
+	defs  map[int]binlog.Definition // transactions that are statements
+	shape *binlog.Table             // what todos looks like where reading begins; nil: nothing is said of it
 	rows  map[int]todo
 	grown chan struct{} // closed and renewed when log grows
 	v     int
@@ -74,7 +78,7 @@ var epochTime = time.Date(2026, 11, 22, 17, 25, 39, 0, time.UTC)
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return &world{t: t, rows: map[int]todo{}, grown: make(chan struct{})}
+	return &world{t: t, defs: map[int]binlog.Definition{}, rows: map[int]todo{}, grown: make(chan struct{})}
 }
 
 // put and del are what a transaction does to a row.
@@ -88,7 +92,7 @@ func (w *world) commit(todos ...todo) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var changes []binlog.Change
-	at := uint64(epochTime.Add(time.Duration(len(w.log)) * time.Millisecond).UnixMicro())
+	at := w.at()
 	for _, d := range todos {
 		c := binlog.Change{Kind: binlog.Insert, Time: at}
 		if old, ok := w.rows[d.ID]; ok {
@@ -114,6 +118,24 @@ func (w *world) commit(todos ...todo) {
 		w.log = append(w.log, changes)
 		w.wake()
 	}
+}
+
+// at is when the next transaction is committed, in microseconds.
+func (w *world) at() uint64 {
+	return uint64(epochTime.Add(time.Duration(len(w.log)) * time.Millisecond).UnixMicro())
+}
+
+// define makes a transaction of a statement about todos.
+func (w *world) define(d binlog.Definition) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d.Name, d.Time = todos.Name, w.at()
+	if d.Kind == binlog.Emptied || d.Kind == binlog.Dropped {
+		clear(w.rows)
+	}
+	w.defs[len(w.log)] = d
+	w.log = append(w.log, []binlog.Change{})
+	w.wake()
 }
 
 func (w *world) wake() {
@@ -170,10 +192,26 @@ func position(offset int) binlog.Position {
 
 // Run implements Source.
 func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler) error {
+	if w.shape != nil {
+		if err := h.Definition(ctx, &binlog.Definition{Name: todos.Name, Table: w.shape}); err != nil {
+			return err
+		}
+	}
 	for n := int(from.Offset); ; n++ {
 		changes, err := w.next(ctx, n, h)
 		if err != nil || ctx.Err() != nil {
 			return err
+		}
+		committed := uint64(epochTime.Add(time.Duration(n) * time.Millisecond).UnixMicro())
+		w.mu.Lock()
+		d, ok := w.defs[n]
+		w.mu.Unlock()
+		if ok {
+			if err := h.Definition(ctx, &d); ended(ctx) {
+				return nil
+			} else if err != nil {
+				return err
+			}
 		}
 		for i := range changes {
 			err := w.before(ctx, "change %d.%d", n, i)
@@ -189,7 +227,7 @@ func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler)
 		}
 		err = w.before(ctx, "commit %d", n)
 		if err == nil {
-			err = h.Commit(ctx, binlog.Point{Time: changes[0].Time, File: "log.000001", Offset: uint32(n + 1)})
+			err = h.Commit(ctx, binlog.Point{Time: committed, File: "log.000001", Offset: uint32(n + 1)})
 		}
 		if ended(ctx) {
 			return nil
@@ -267,6 +305,12 @@ func (w *world) head() int {
 	return len(w.log)
 }
 
+func (w *world) all() map[int]todo {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.rows)
+}
+
 // seen are the rows that belong to a user, by id.
 func (w *world) seen(user int) map[int]todo {
 	w.mu.Lock()
@@ -284,7 +328,8 @@ func (w *world) seen(user int) map[int]todo {
 type delivery struct {
 	channel string
 	harmonic.Harmonic
-	row todo
+	row     todo
+	control harmonic.Control // in place of a harmonic
 }
 
 func (d delivery) String() string {
@@ -350,6 +395,10 @@ func (s *server) on(channel string) []string {
 	var out []string
 	for _, d := range s.delivered {
 		if d.channel == channel {
+			if d.control != nil {
+				out = append(out, d.control.Type())
+				continue
+			}
 			out = append(out, fmt.Sprintf("%s %s %s", d.Operation, d.RecordID, d.row.V))
 		}
 	}
@@ -412,6 +461,10 @@ func (s *server) Publish(ctx context.Context, events []pusher.Event) error {
 
 // deliver gives an event to the subscribers of its channels; s.mu is held.
 func (s *server) deliver(e pusher.Event) {
+	if e.Name == harmonic.EventControl {
+		s.control(e)
+		return
+	}
 	h, err := harmonic.Parse(e.Data)
 	if err != nil {
 		s.t.Errorf("published %s: %v", e.Data, err)
@@ -434,6 +487,29 @@ func (s *server) deliver(e pusher.Event) {
 			delete(rows, id)
 		default:
 			rows[id] = d
+		}
+	}
+}
+
+// control gives a control message to the subscribers of its channels; s.mu is held.
+func (s *server) control(e pusher.Event) {
+	c, err := harmonic.ParseControl(e.Data)
+	if err != nil {
+		s.t.Errorf("published %s: %v", e.Data, err)
+	}
+	for _, name := range e.Channels {
+		s.delivered = append(s.delivered, delivery{channel: name, control: c})
+		rows := s.occupied[name]
+		switch c.(type) {
+		case harmonic.Reset:
+			clear(rows)
+		case harmonic.Reload, harmonic.Schema:
+			clear(rows)
+			for id, d := range s.world.all() {
+				if rows != nil && (userChannel(d.User) == name || d.Team != 0 && teamChannel(d.Team) == name) {
+					rows[id] = d
+				}
+			}
 		}
 	}
 }

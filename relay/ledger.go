@@ -131,6 +131,13 @@ func (l *ledger) settled() (position string, seq harmonic.Seq) {
 	return l.position.String(), l.seq
 }
 
+// resumable is settled's position.
+func (l *ledger) resumable() binlog.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.position.Clone()
+}
+
 // oldest is when the oldest unsettled transaction was committed; ok is false
 // if there is none.
 func (l *ledger) oldest() (at time.Time, ok bool) {

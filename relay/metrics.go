@@ -7,9 +7,9 @@ import (
 )
 
 type metrics struct {
-	transactions, changes, refilled           prometheus.Counter
-	harmonics, requests, setAside, unroutable *prometheus.CounterVec
-	channels, saved                           prometheus.Gauge
+	transactions, changes, refilled                    prometheus.Counter
+	harmonics, control, requests, setAside, unroutable *prometheus.CounterVec
+	channels, saved                                    prometheus.Gauge
 }
 
 func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
@@ -27,13 +27,14 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 		changes:      counter("changes_total", "Row changes of mapped tables read from the binary log."),
 		refilled:     counter("refilled_total", "Records sent to channels that were just opened."),
 		harmonics:    vector("harmonics_total", "Harmonics mapped, whether anybody got them or not.", "table", "operation"),
+		control:      vector("control_messages_total", "Control messages made, such as reset and schema, whether anybody got them or not.", "type"),
 		requests:     vector("requests_total", "Publish requests by outcome.", "outcome"),
 		setAside:     vector("set_aside_total", "Harmonics that could not be published, see chorusd deadletters.", "table"),
 		unroutable:   vector("unroutable_total", "Scopes of rows whose value cannot stand in a channel's name.", "table"),
 		channels:     gauge("active_channels", "Channels on which somebody listens; to users' own only these are published."),
 		saved:        gauge("checkpoint_saved_seconds", "When the checkpoint was last saved, in seconds since the Unix epoch."),
 	}
-	reg.MustRegister(m.transactions, m.changes, m.refilled, m.harmonics, m.requests, m.setAside, m.unroutable, m.channels, m.saved,
+	reg.MustRegister(m.transactions, m.changes, m.refilled, m.harmonics, m.control, m.requests, m.setAside, m.unroutable, m.channels, m.saved,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "chorusd", Name: "lag_seconds",
 			Help: "Age of the oldest committed transaction that is not settled, or of the last word of the database server; 0 when caught up.",

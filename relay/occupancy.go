@@ -213,6 +213,9 @@ func (r *Relay) see(ctx context.Context, source string, names []string, now time
 		}
 		var missed map[string][]redisstate.RecordKey
 		err := r.persist(ctx, func(ctx context.Context) (err error) {
+			if err = r.announce(ctx, fresh, from); err != nil {
+				return err
+			}
 			missed, err = r.state.StartRefills(ctx, fresh, from)
 			return err
 		})

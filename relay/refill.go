@@ -122,9 +122,19 @@ func (r *Relay) refillAll(ctx context.Context) error {
 }
 
 func (r *Relay) refillChannel(ctx context.Context, job *refill) error {
+	var controls []redisstate.RecordKey
 	byTable := map[string][]redisstate.RecordKey{}
 	for _, k := range job.missed {
+		if isControl(k.Key) {
+			controls = append(controls, k)
+			continue
+		}
 		byTable[k.Table] = append(byTable[k.Table], k)
+	}
+	if len(controls) > 0 {
+		if err := r.refillControls(ctx, job, controls); err != nil {
+			return err
+		}
 	}
 	for table, keys := range byTable {
 		for len(keys) > 0 {
@@ -154,6 +164,10 @@ func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, ke
 		if err == nil {
 			break
 		}
+		if errors.Is(err, errReset) {
+			n = 0
+			continue
+		}
 		var final *finalError
 		if errors.As(err, &final) || ctx.Err() != nil || !binlog.Passing(err) {
 			return err
@@ -175,6 +189,9 @@ func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, ke
 	}
 	return r.persist(ctx, func(ctx context.Context) error { return r.state.RefillDone(ctx, job.channel, keys) })
 }
+
+// errReset says that the table was emptied after its rows were read.
+var errReset = errors.New("the table was emptied meanwhile")
 
 // finalError is one that reading again would not mend.
 type finalError struct{ error }
@@ -201,7 +218,7 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 	}
 	// What the window holds may be of the transaction that is being read.
 	r.mu.Lock()
-	enough := r.commits
+	enough, resets := r.commits, r.resets[table]
 	if r.inside {
 		enough++
 	}
@@ -231,7 +248,8 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 			return err
 		}
 		r.mu.Lock()
-		if job.overtaken[recordKey{m.table, m.key}] {
+		emptied := r.resets[table] != resets
+		if emptied || job.overtaken[recordKey{m.table, m.key}] {
 			r.queue.release(len(m.Data))
 		} else {
 			sent.add()
@@ -239,6 +257,9 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 			r.metrics.refilled.Inc()
 		}
 		r.mu.Unlock()
+		if emptied {
+			return errReset
+		}
 	}
 	return nil
 }

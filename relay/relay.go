@@ -86,6 +86,7 @@ type Relay struct {
 	seq, ceiling harmonic.Seq
 	generation   harmonic.Generation
 	key, payload []byte
+	versions     map[string]string // of the tables' schemas
 
 	// Of the goroutine that refills.
 	refillMapper *mapping.Mapper
@@ -104,6 +105,7 @@ type Relay struct {
 	doubt    doubt
 	refills  map[string][]*refill
 	jobs     []*refill
+	resets   map[string]int // how often each table was reset
 
 	heard          atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
 	unsaved        atomic.Bool  // the last write to Redis failed
@@ -132,7 +134,7 @@ func New(cfg Config, p Parts) *Relay {
 		mapper: p.Mapper, refillMapper: p.RefillMapper,
 		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
-		active: map[string]time.Time{}, refills: map[string][]*refill{},
+		active: map[string]time.Time{}, refills: map[string][]*refill{}, resets: map[string]int{},
 	}
 	r.link = &link{relay: r}
 	r.metrics = newMetrics(r, p.Registerer)
@@ -194,8 +196,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// recall takes up what an earlier run left: the polls' numbers and the
-// refills under way. Its leases are no part of it: one that Redis still has
+// recall takes up what an earlier run left: the polls' numbers, the schemas'
+// versions, a reload that is owed, and the refills under way. Its leases are no part of it: one that Redis still has
 // may have ended already when the run kept records for its channel. So the
 // first poll finds every channel new, and the window has what it missed.
 func (r *Relay) recall(ctx context.Context) error {
@@ -209,6 +211,12 @@ func (r *Relay) recall(ctx context.Context) error {
 	// After so long the Pusher server may have restarted as well.
 	r.doubt.on = !last.StartedAt.IsZero() && time.Since(last.StartedAt) > r.cfg.Lease
 	r.mu.Unlock()
+	if r.versions, err = r.state.Versions(ctx); err != nil {
+		return err
+	}
+	if err := r.tellOwed(ctx); err != nil {
+		return err
+	}
 	return r.resumeRefills(ctx)
 }
 

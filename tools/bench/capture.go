@@ -185,6 +185,8 @@ func (w *texts) Commit(context.Context, binlog.Point) error { return nil }
 
 func (w *texts) Idle(binlog.Point) {}
 
+func (w *texts) Definition(context.Context, *binlog.Definition) error { return nil }
+
 // mapped maps every change and writes the payload of every harmonic.
 type mapped struct {
 	mapper  *mapping.Mapper
@@ -204,6 +206,8 @@ func (m *mapped) Change(_ context.Context, c *binlog.Change) error {
 func (m *mapped) Commit(context.Context, binlog.Point) error { return nil }
 
 func (m *mapped) Idle(binlog.Point) {}
+
+func (m *mapped) Definition(context.Context, *binlog.Definition) error { return nil }
 
 // counted ends the reading after so many rows.
 type counted struct {

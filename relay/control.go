@@ -1,0 +1,239 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// Control messages go to every channel that the rules can reach: to those that
+// are active at once, in order with the harmonics; and each is kept as a
+// notice in the window, so that a channel first seen later gets it too, for as
+// long as it would get a record's key from there.
+
+// everybody is the channel that notices are kept under.
+const everybody = ""
+
+// isControl tells a control message's text from a record's key, which is an array.
+func isControl(key string) bool { return strings.HasPrefix(key, "{") }
+
+// tell sends a control message of a table, or of all with "". page is that of
+// the transaction it is part of; nil where reading begins.
+func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.Control, id harmonic.ID) error {
+	data := c.AppendJSON(nil)
+	m := &message{
+		Event: pusher.Event{Name: harmonic.EventControl, Data: data},
+		id:    id, table: table, key: string(data), owner: settledElsewhere{},
+	}
+	if page != nil {
+		m.owner = page
+	}
+	if err := r.window.reserve(ctx, 1); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	if page != nil {
+		r.last, r.inside = r.seq, true
+	}
+	if c.Type() == harmonic.TypeReset {
+		r.resets[table]++
+	}
+	r.keep(m, everybody)
+	for name := range r.active {
+		if r.mapper.Reaches(table, name) {
+			m.Channels = append(m.Channels, name)
+		}
+	}
+	r.mu.Unlock()
+	r.metrics.control.WithLabelValues(c.Type()).Inc()
+	if len(m.Channels) == 0 {
+		return nil
+	}
+	slices.Sort(m.Channels)
+	pieces, err := r.publisher.Cut(m.Event)
+	if err != nil {
+		return fmt.Errorf("cut a message for %d channels: %w", len(m.Channels), err)
+	}
+	for _, event := range pieces {
+		piece := *m
+		piece.Event = event
+		if err := r.queue.reserve(ctx, len(data)); err != nil {
+			return err
+		}
+		piece.owner.add()
+		r.mu.Lock()
+		r.queue.push(&piece)
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// settledElsewhere owns messages that no checkpoint waits for, since the
+// window has them.
+type settledElsewhere struct{}
+
+func (settledElsewhere) add() {}
+func (settledElsewhere) ack() {}
+
+// Definition tells clients what a statement did to a table. It implements
+// binlog.Handler. Each statement takes one position for each table, whether
+// or not there is something to tell, so that reading again repeats the ids.
+func (r *Relay) Definition(ctx context.Context, d *binlog.Definition) error {
+	r.heard.Store(time.Now().UnixNano())
+	if text, ok := d.Shapes(r.ledger.resumable()); ok {
+		if err := r.persist(ctx, func(ctx context.Context) error { return r.state.SaveShapes(ctx, text) }); err != nil {
+			return err
+		}
+	}
+	var page *page
+	if d.Kind != binlog.Present {
+		page = r.ledger.current(d.Time)
+	}
+	for _, table := range r.mapper.TablesOf(d.Name) {
+		id := harmonic.NewID(r.seq, r.generation)
+		if page != nil {
+			var err error
+			if id, err = r.issue(ctx, d.Time); err != nil {
+				return err
+			}
+		}
+		if err := r.define(ctx, page, table, id, d); err != nil {
+			return fmt.Errorf("tell of %s: %w", d.Name, err)
+		}
+	}
+	return nil
+}
+
+// define tells of one table.
+func (r *Relay) define(ctx context.Context, page *page, table string, id harmonic.ID, d *binlog.Definition) error {
+	emptied := d.Kind == binlog.Emptied || d.Kind == binlog.Dropped
+	if emptied {
+		r.log.Info("a table was emptied or dropped; clients are told to drop its rows", "table", d.Name.String(), "what", d.Kind.String())
+		if err := r.tell(ctx, page, table, harmonic.Reset{ID: id, Table: table}, id); err != nil {
+			return err
+		}
+	}
+	told, err := r.raiseVersion(ctx, page, table, id, d)
+	if err != nil || told || d.Kind != binlog.Replaced {
+		return err
+	}
+	r.log.Info("a table's rows were replaced; clients are told to load it again", "table", d.Name.String())
+	return r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: table}, id)
+}
+
+// unfit is the shape of a table that the mapping does not fit.
+const unfit = "unfit"
+
+// raiseVersion gives a table's schema a new version if what clients get of it
+// is not what it was, or may have been in between, and tells them.
+func (r *Relay) raiseVersion(ctx context.Context, page *page, table string, id harmonic.ID, d *binlog.Definition) (told bool, err error) {
+	if d.Table == nil {
+		return false, nil
+	}
+	shape := unfit
+	plan, err := r.mapper.PlanOf(table, d.Table)
+	if err != nil {
+		// A later statement may mend it before there is a row of it.
+		r.log.Error("the mapping does not fit a table any more; chorusd will stop at its next row", "table", d.Name.String(), "error", err)
+	} else {
+		shape = plan.Shape()
+	}
+	old, known := r.versions[table]
+	oldSeq, oldShape, err := parseVersion(old)
+	if known && err != nil {
+		return false, err
+	}
+	touched := d.Kind == binlog.Altered && r.mapper.Syncs(table, d.Touched)
+	switch {
+	case known && id.Seq() < oldSeq, // read again: it was told
+		known && shape == oldShape && (!touched || id.Seq() == oldSeq):
+		return false, nil
+	}
+	version := fmt.Sprintf("%d-%s", id.Seq(), shape)
+	told = known && shape != unfit
+	if told {
+		r.log.Info("a table's schema has changed; clients are told", "table", d.Name.String(), "version", version)
+		if err := r.tell(ctx, page, table, harmonic.Schema{ID: id, Table: table, Version: version}, id); err != nil {
+			return false, err
+		}
+		// It must not be forgotten once the version is known.
+		if err := r.window.await(ctx, r.window.mark()); err != nil {
+			return false, err
+		}
+	}
+	r.versions[table] = version
+	return told, r.persist(ctx, func(ctx context.Context) error { return r.state.SaveVersion(ctx, table, version) })
+}
+
+// parseVersion takes a version apart: the position at which it was raised, and
+// the shape.
+func parseVersion(text string) (seq harmonic.Seq, shape string, err error) {
+	if _, err = fmt.Sscanf(text, "%d-%s", &seq, &shape); err != nil {
+		return 0, "", fmt.Errorf("schema version %q: %w", text, err)
+	}
+	return seq, shape, nil
+}
+
+// tellOwed makes a reload that clients are owed a notice. It is called before
+// anything else runs.
+func (r *Relay) tellOwed(ctx context.Context) error {
+	reason, err := r.state.OwedReload(ctx)
+	if err != nil || reason == "" {
+		return err
+	}
+	r.log.Warn("every client is told to load again", "reason", reason)
+	c := harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation)}
+	r.metrics.control.WithLabelValues(c.Type()).Inc()
+	notice := []redisstate.WindowEntry{{Channel: everybody, Key: string(c.AppendJSON(nil))}}
+	if err := r.state.AddToWindow(ctx, r.epoch, notice); err != nil {
+		return err
+	}
+	return r.state.ReloadTold(ctx)
+}
+
+// announce puts the notices since an epoch into the window of channels that
+// were just opened, from where their refill takes them.
+func (r *Relay) announce(ctx context.Context, channels []string, from uint64) error {
+	notices, err := r.state.Notices(ctx, from)
+	if err != nil || len(notices) == 0 {
+		return err
+	}
+	var entries []redisstate.WindowEntry
+	for _, name := range channels {
+		for _, n := range notices {
+			if r.mapper.Reaches(n.Table, name) {
+				entries = append(entries, redisstate.WindowEntry{Channel: name, Table: n.Table, Key: n.Key})
+			}
+		}
+	}
+	return r.state.AddToWindow(ctx, from, entries)
+}
+
+// refillControls sends the control messages that a channel missed. Those come
+// before the records, which are read later than what they tell of.
+func (r *Relay) refillControls(ctx context.Context, job *refill, missed []redisstate.RecordKey) error {
+	sent := &tally{done: make(chan struct{})}
+	for _, k := range missed {
+		if err := r.queue.reserve(ctx, len(k.Key)); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		sent.add()
+		r.queue.push(&message{
+			Event: pusher.Event{Name: harmonic.EventControl, Channels: []string{job.channel}, Data: []byte(k.Key)},
+			id:    harmonic.NewID(r.last, r.generation), table: k.Table, key: k.Key, owner: sent,
+		})
+		r.mu.Unlock()
+	}
+	if err := sent.wait(ctx); err != nil {
+		return err
+	}
+	return r.persist(ctx, func(ctx context.Context) error { return r.state.RefillDone(ctx, job.channel, missed) })
+}
