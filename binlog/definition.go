@@ -36,7 +36,7 @@ type Definition struct {
 	// there is no such table. It may be that of a later statement.
 	Table *Table
 
-	shapes *shapes
+	shapes *history
 }
 
 // Shapes is what a later Recall needs to read on from any position that is not

@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,30 +17,52 @@ func literal(s string) string { return fmt.Sprintf("_utf8mb4 X'%x'", s) }
 // readTable asks the server's dictionary for a table's shape; nil without an
 // error if there is no such table, or none that this user may see.
 func readTable(conn *client.Conn, name TableName) (*Table, error) {
+	answer, err := askDictionary(conn, name)
+	return answer.tableOf(name), err
+}
+
+// dictionaryAnswer is what the dictionary says of a table, as it says it.
+type dictionaryAnswer struct{ Columns, Keys [][][]byte }
+
+// columnFields and keyFields are how many fields they have.
+const columnFields, keyFields = 9, 4
+
+// fits says whether an answer that was kept is one to the same questions.
+func (a dictionaryAnswer) fits() bool {
+	other := func(n int) func([][]byte) bool { return func(row [][]byte) bool { return len(row) != n } }
+	return !slices.ContainsFunc(a.Columns, other(columnFields)) && !slices.ContainsFunc(a.Keys, other(keyFields))
+}
+
+func askDictionary(conn *client.Conn, name TableName) (a dictionaryAnswer, err error) {
 	where := fmt.Sprintf("WHERE table_schema = %s AND table_name = %s", literal(name.Schema), literal(name.Table))
-	cols, err := rows(conn, `SELECT column_name, data_type, column_type, is_nullable, character_set_name,
+	a.Columns, err = rows(conn, `SELECT column_name, data_type, column_type, is_nullable, character_set_name,
 		numeric_precision, numeric_scale, datetime_precision, character_octet_length
 		FROM information_schema.columns `+where+` ORDER BY ordinal_position`)
 	if err != nil {
-		return nil, fmt.Errorf("read the columns of %s: %w", name, err)
+		return a, fmt.Errorf("read the columns of %s: %w", name, err)
 	}
-	if len(cols) == 0 {
-		return nil, nil
-	}
-	t := &Table{Name: name, Columns: make([]Column, len(cols))}
-	for i, c := range cols {
-		t.Columns[i] = dictionaryColumn(c)
-	}
-	keys, err := rows(conn, `SELECT index_name, column_name, nullable, sub_part FROM information_schema.statistics `+where+`
+	a.Keys, err = rows(conn, `SELECT index_name, column_name, nullable, sub_part FROM information_schema.statistics `+where+`
 		AND non_unique = 0 ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index`)
 	if err != nil {
-		return nil, fmt.Errorf("read the keys of %s: %w", name, err)
+		return a, fmt.Errorf("read the keys of %s: %w", name, err)
 	}
-	t.Unique = uniqueKeys(t, keys)
+	return a, nil
+}
+
+// tableOf makes a table of the answer; nil if there is none.
+func (a dictionaryAnswer) tableOf(name TableName) *Table {
+	if len(a.Columns) == 0 {
+		return nil
+	}
+	t := &Table{Name: name, Columns: make([]Column, len(a.Columns))}
+	for i, c := range a.Columns {
+		t.Columns[i] = dictionaryColumn(c)
+	}
+	t.Unique = uniqueKeys(t, a.Keys)
 	if len(t.Unique) > 0 {
 		t.Key = t.Unique[0]
 	}
-	return t, nil
+	return t
 }
 
 // tableType is what the server's dictionary calls the kind of a table.

@@ -119,6 +119,9 @@ func (t *tail) loadData(ctx context.Context, body []byte) error {
 // that nobody can tell which rows it changed. It may pass if it cannot have
 // changed a mapped one.
 func (t *tail) statement(ctx context.Context, schema, text string, status []byte) error {
+	if len(t.source.wanted) == 0 {
+		return nil
+	}
 	s := readStatus(status)
 	if s.databases != nil && !t.wantsDatabase(s.databases) {
 		return nil
@@ -152,19 +155,8 @@ func (t *tail) wantsDatabase(databases []string) bool {
 
 // reached says which mapped table, and by what way, a statement may change; "" if none.
 func (t *tail) reached(ctx context.Context, schema, text string, s statementStatus) (string, error) {
-	if t.sql == nil {
-		conn, err := t.source.cfg.connect(ctx)
-		if err != nil {
-			return "", err
-		}
-		t.sql = conn
-	}
-	if t.sets == nil {
-		sets, err := readCharsets(t.sql, t.source.server.Flavor)
-		if err != nil {
-			return "", err
-		}
-		t.sets = sets
+	if err := t.ask(ctx); err != nil {
+		return "", err
 	}
 	if err := readable(text, t.sets[s.client]); err != nil {
 		return "", err

@@ -45,14 +45,36 @@ func (t *tail) tableVersion(ctx context.Context, name TableName, e event) (*Tabl
 	if err != nil {
 		return nil, err
 	}
-	if err := t.readDictionary(ctx); err != nil {
+	dict, err := t.dictionaryFor(ctx, name, parsed)
+	if err != nil {
 		return nil, err
 	}
-	table, err := newTable(name, parsed, t.dict[name], t.sets)
+	table, err := newTable(name, parsed, dict, t.sets)
 	if err != nil {
 		return nil, &fatalError{err}
 	}
 	return table, nil
+}
+
+// dictionaryFor is the dictionary's shape of the table that an event announces.
+// Where the log tells enough, it is nil.
+func (t *tail) dictionaryFor(ctx context.Context, name TableName, e *tableMap) (*Table, error) {
+	full := len(e.ColumnName) > 0
+	if full && t.source.server.Flavor == MySQL && len(e.PrimaryKey) > 0 && !bytes.Contains(e.ColumnType, []byte{mysql.MYSQL_TYPE_DOUBLE}) {
+		return nil, nil
+	}
+	s, err := t.certain(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s != nil:
+		return s.table, nil
+	case full && len(e.PrimaryKey) > 0:
+		return nil, nil
+	}
+	return nil, fatal("table %s was changed after these rows were logged, and before chorusd could ask what it looked like; the log does not say: %s, so that it cannot happen again, and then start over (run --start-over)",
+		name, t.source.server.setting("binlog_row_metadata", "FULL"))
 }
 
 // compressedRows takes an event that MariaDB wrote with log_bin_compress: all

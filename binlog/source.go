@@ -63,12 +63,16 @@ type Source struct {
 	cfg    Config
 	server Server
 	wanted map[TableName]bool
+	shapes *history
 }
 
 // NewSource makes a source of the changes of the given tables. server is
 // what Inspect said of the server.
 func NewSource(cfg Config, server Server, tables []TableName) *Source {
-	s := &Source{cfg: cfg, server: server, wanted: make(map[TableName]bool, len(tables))}
+	s := &Source{
+		cfg: cfg, server: server, wanted: make(map[TableName]bool, len(tables)),
+		shapes: &history{of: map[TableName][]*shape{}},
+	}
 	for _, t := range tables {
 		s.wanted[t] = true
 	}
@@ -163,7 +167,7 @@ func (s *Source) stream(ctx context.Context, t *tail) error {
 	if err := s.verify(ctx, t.pos); err != nil {
 		return err
 	}
-	if err := t.readDictionary(ctx); err != nil {
+	if err := t.present(ctx); err != nil {
 		return err
 	}
 	cfg, err := s.syncerConfig()

@@ -105,7 +105,7 @@ func TestStreamStops(t *testing.T) {
 		{
 			"rows of the past without names",
 			[]string{"SET GLOBAL binlog_row_metadata = 'MINIMAL'", "INSERT INTO a VALUES (2, 'z', '{}')", "ALTER TABLE a DROP COLUMN j"},
-			"table %s.a: the log's row has 3 columns, the table now 2; the log does not name its columns", "",
+			"table %s.a was changed after these rows were logged, and before chorusd could ask what it looked like", "",
 		},
 	}
 	for _, c := range cases {

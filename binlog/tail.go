@@ -32,8 +32,15 @@ type tail struct {
 	tx     transaction
 	parser *replication.BinlogParser
 	tables map[uint64]*mapped
-	dict   map[TableName]*Table // as of the last statement that changed one; nil: to be read
 	sets   charsets
+	fold   bool                 // tables' names have no upper and lower case
+	names  map[TableName]bool   // whose statements matter
+	shape  map[TableName]*shape // as of the last statement
+	ahead  *ahead
+	// presented is set once the handler knows what tables look like at the start.
+	presented bool
+	// found, if set, takes what statements do in place of the handler.
+	found  func(effects []effect, after Position)
 	sql    *client.Conn
 	reach  *reach // of statements that were logged as such; nil: none was yet
 	change Change
@@ -64,7 +71,7 @@ type mapped struct {
 }
 
 func newTail(s *Source, from Position, h Handler) *tail {
-	t := &tail{source: s, h: h, pos: from, tables: map[uint64]*mapped{}}
+	t := &tail{source: s, h: h, pos: from, tables: map[uint64]*mapped{}, names: s.wanted, shape: map[TableName]*shape{}}
 	t.file, t.offset = from.File, from.Offset
 	return t
 }
@@ -370,7 +377,7 @@ func (t *tail) query(ctx context.Context, e event) error {
 		if err := t.reachChanges(string(q.Schema), statement); err != nil {
 			return err
 		}
-		if err := t.definition(ctx, string(q.Schema), verb, statement); err != nil {
+		if err := t.definition(ctx, string(q.Schema), statement, q.StatusVars); err != nil {
 			return err
 		}
 		if strings.HasSuffix(strings.ToUpper(strings.TrimSpace(statement)), "START TRANSACTION") {

@@ -61,8 +61,18 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	source := binlog.NewSource(x.binlog, x.server, x.mapper.Sources())
+	shapes, err := x.store.Shapes(ctx)
+	if err == nil {
+		err = source.Recall(shapes)
+	}
+	if err != nil {
+		closeListener(admin)
+		closeListener(webhooks)
+		return err
+	}
 	r := relay.New(start, relay.Parts{
-		Source: binlog.NewSource(x.binlog, x.server, x.mapper.Sources()), Reader: binlog.NewReader(x.binlog, x.server),
+		Source: source, Reader: binlog.NewReader(x.binlog, x.server),
 		Publisher: x.publisher, State: x.store, Mapper: x.mapper, RefillMapper: x.refillMapper,
 		Logger: log, Registerer: registry,
 	})
