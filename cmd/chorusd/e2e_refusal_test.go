@@ -169,8 +169,9 @@ func TestNoBinlog(t *testing.T) {
 	})
 }
 
-// TestWrongPusherApp refuses an app or a secret that the server does not know.
-// The key it cannot check: Soketi goes by the app's id and signature.
+// TestWrongPusherApp refuses an app, a key or a secret that the server does not
+// know. Soketi's HTTP API goes by the app's id and signature alone; its
+// WebSockets know the key.
 func TestWrongPusherApp(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, onServers{}, channelTables, channelSchema)
@@ -178,6 +179,8 @@ func TestWrongPusherApp(t *testing.T) {
 		s.env = []string{"CHORUSD_PUSHER_" + wrong + "=wrong"}
 		s.refused(t, s.soketi.Addr, "pusher.app_id, pusher.key and pusher.secret")
 	}
+	s.env = []string{"CHORUSD_PUSHER_KEY=wrong"}
+	s.refused(t, s.soketi.Addr, "pusher.key")
 	s.env = nil
 	s.accepted(t)
 }

@@ -121,6 +121,11 @@ func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logg
 	var e *pusher.Error
 	switch _, err := client.Channels(ctx, "private-"); {
 	case err == nil:
+		if knows, err := client.KnowsKey(ctx); err != nil {
+			log.Info("the Pusher server does not tell whether it knows pusher.key", "error", err)
+		} else if !knows {
+			x.problems.add(at, "it knows no app with this key; set pusher.key to that of the server's app")
+		}
 	case errors.As(err, &e) && e.Class == pusher.Misconfigured:
 		x.problems.add(at, "%v; see that pusher.host, pusher.tls, pusher.app_id, pusher.key and pusher.secret are those of the server's app", err)
 	default:
