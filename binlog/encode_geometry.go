@@ -34,7 +34,7 @@ func geometryAppender(cast Cast) appender {
 	return bytesAppender(cast)
 }
 
-// The types of WKB, which are also the places in shapes.
+// The types of WKB, which are also the places in wkbTypes.
 const (
 	wkbPoint = 1 + iota
 	wkbLineString
@@ -45,8 +45,8 @@ const (
 	wkbCollection
 )
 
-// shapes are the types' names in GeoJSON and in WKT.
-var shapes = [...]struct{ json, text string }{
+// wkbTypes are the types' names in GeoJSON and in WKT.
+var wkbTypes = [...]struct{ json, text string }{
 	wkbPoint:           {"Point", "POINT"},
 	wkbLineString:      {"LineString", "LINESTRING"},
 	wkbPolygon:         {"Polygon", "POLYGON"},
@@ -213,7 +213,7 @@ func (g *wkb) appendGeoJSON(dst []byte, depth int) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	dst = harmonic.AppendString(append(dst, `{"type":`...), shapes[kind].json)
+	dst = harmonic.AppendString(append(dst, `{"type":`...), wkbTypes[kind].json)
 	if kind != wkbCollection {
 		dst, err = g.appendCoordinates(append(dst, `,"coordinates":`...), kind, &jsonStyle)
 		return append(dst, '}'), err
@@ -232,7 +232,7 @@ func (g *wkb) appendWKT(dst []byte, depth int) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	dst = append(dst, shapes[kind].text...)
+	dst = append(dst, wkbTypes[kind].text...)
 	switch {
 	case kind == wkbPoint:
 		dst, err = g.appendPoint(append(dst, '('), &textStyle)
