@@ -21,7 +21,8 @@ type transcoder func(dst, text []byte) []byte
 // UTF-8; nil if its bytes are UTF-8 already.
 func transcoderOf(charset string) (transcoder, error) {
 	switch charset {
-	case "utf8mb4", "utf8mb3", "utf8":
+	case "utf8mb4", "utf8mb3", "utf8",
+		"binary": // only the members of ENUM and SET are text in it
 		return nil, nil
 	case "utf16":
 		return utf16Transcoder(binary.BigEndian), nil

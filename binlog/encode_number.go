@@ -80,6 +80,12 @@ func (c *Column) integerAppenders(cast Cast) (raw, text appender) {
 	if c.Kind == Year {
 		plain = func(dst, v []byte) ([]byte, error) {
 			n, err := strconv.Atoi(string(v)) // "0000"
+			if c.SQLType == "year(2)" {       // MariaDB's, from 1970 to 2069
+				n += 1900
+				if n < 1970 {
+					n += 100
+				}
+			}
 			return strconv.AppendInt(dst, int64(n), 10), err
 		}
 	}
@@ -157,7 +163,7 @@ func (c *Column) decimalAppenders(cast Cast) (raw, text appender) {
 	digits := func(dst, v []byte) ([]byte, error) { return appendDecimal(dst, v, c.precision, c.scale), nil }
 	switch cast {
 	case CastString:
-		return quoted(digits), appendQuoted
+		return quoted(digits), func(dst, v []byte) ([]byte, error) { return appendQuoted(dst, unfilled(v)) }
 	case CastFloat:
 		number := func(dst, v []byte) ([]byte, error) {
 			f, err := strconv.ParseFloat(string(v), 64)
@@ -181,9 +187,17 @@ func (c *Column) decimalAppenders(cast Cast) (raw, text appender) {
 		return func(dst, v []byte) ([]byte, error) {
 				return whole(appendDecimal(dst, v, c.precision, c.scale), len(dst))
 			}, func(dst, v []byte) ([]byte, error) {
-				return whole(append(dst, v...), len(dst))
+				return whole(append(dst, unfilled(v)...), len(dst))
 			}
 	}
+}
+
+// unfilled takes off the zeros of a ZEROFILL column, which the log does not tell.
+func unfilled(v []byte) []byte {
+	for len(v) > 1 && v[0] == '0' && v[1] != '.' {
+		v = v[1:]
+	}
+	return v
 }
 
 // appendDecimal writes MySQL's packed decimal (bin2decimal in
