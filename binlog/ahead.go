@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-
-	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // ahead are the statements about wanted tables between here and where the log
@@ -50,7 +48,7 @@ func (s *Source) lookAhead(ctx context.Context, from, upto Position) (*ahead, er
 	h := &until{pos: from.Clone(), upto: upto, end: cancel}
 	t := newTail(reading, from.Clone(), h)
 	defer t.close()
-	t.names, t.presented = s.wanted, true
+	t.names, t.presented, t.second = s.wanted, true, &second{}
 	t.found = func(effects []effect, after Position) {
 		for _, e := range effects {
 			found.after[e.name] = append(found.after[e.name], after)
@@ -102,7 +100,7 @@ func (u *until) Idle(pt Point) {
 }
 
 func (u *until) there() bool {
-	u.reached = u.reached || u.pos.Covers(u.upto) || mysql.Position{Name: u.pos.File, Pos: u.pos.Offset}.Compare(
-		mysql.Position{Name: u.upto.File, Pos: u.upto.Offset}) >= 0
+	u.reached = u.reached || u.pos.Covers(u.upto) ||
+		Position{File: u.pos.File, Offset: u.pos.Offset}.Covers(Position{File: u.upto.File, Offset: u.upto.Offset})
 	return u.reached
 }

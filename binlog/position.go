@@ -3,6 +3,7 @@ package binlog
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -25,17 +26,20 @@ type Position struct {
 	Flavor Flavor
 	// File and Offset are where the last event seen ends.
 	File   string
-	Offset uint32
+	Offset uint64
 
 	gtids mysql.GTIDSet // nil without GTIDs
+	// xa are the transactions that are prepared here, in order.
+	xa []prepared
 }
 
 // positionText is the text form of a Position.
 type positionText struct {
-	Flavor Flavor  `json:"flavor"`
-	GTIDs  *string `json:"gtids,omitempty"`
-	File   string  `json:"file,omitempty"`
-	Offset uint32  `json:"offset,omitempty"`
+	Flavor Flavor     `json:"flavor"`
+	GTIDs  *string    `json:"gtids,omitempty"`
+	File   string     `json:"file,omitempty"`
+	Offset uint64     `json:"offset,omitempty"`
+	XA     []prepared `json:"xa,omitempty"`
 }
 
 // ParsePosition reads what Position.String wrote.
@@ -44,7 +48,7 @@ func ParsePosition(text string) (Position, error) {
 	if err := json.Unmarshal([]byte(text), &t); err != nil {
 		return Position{}, fmt.Errorf("parse binlog position %q: %w", text, err)
 	}
-	p := Position{Flavor: t.Flavor, File: t.File, Offset: t.Offset}
+	p := Position{Flavor: t.Flavor, File: t.File, Offset: t.Offset, xa: t.XA}
 	if t.Flavor != MySQL && t.Flavor != MariaDB {
 		return Position{}, fmt.Errorf("parse binlog position %q: unknown flavor", text)
 	}
@@ -60,7 +64,7 @@ func ParsePosition(text string) (Position, error) {
 
 // String is the text form that ParsePosition reads: a JSON object.
 func (p Position) String() string {
-	t := positionText{Flavor: p.Flavor, File: p.File, Offset: p.Offset}
+	t := positionText{Flavor: p.Flavor, File: p.File, Offset: p.Offset, XA: p.xa}
 	if p.gtids != nil {
 		s := p.gtids.String()
 		t.GTIDs = &s
@@ -80,6 +84,7 @@ func (p Position) Clone() Position {
 	if p.gtids != nil {
 		p.gtids = p.gtids.Clone()
 	}
+	p.xa = slices.Clone(p.xa)
 	return p
 }
 
@@ -88,8 +93,8 @@ func (p Position) Covers(o Position) bool {
 	if p.gtids != nil && o.gtids != nil {
 		return p.gtids.Contain(o.gtids)
 	}
-	return mysql.Position{Name: p.File, Pos: p.Offset}.Compare(
-		mysql.Position{Name: o.File, Pos: o.Offset}) >= 0
+	files := mysql.Position{Name: p.File}.Compare(mysql.Position{Name: o.File})
+	return files > 0 || files == 0 && p.Offset >= o.Offset
 }
 
 // Point is where an event of the log ends. Time is when its transaction was
@@ -98,12 +103,23 @@ func (p Position) Covers(o Position) bool {
 type Point struct {
 	Time   uint64
 	File   string
-	Offset uint32
+	Offset uint64
 	id     transactionID
+	// prepared is the XA transaction that was prepared here, decided the XID
+	// of one that has been committed or rolled back.
+	prepared *prepared
+	decided  string
 }
 
 // At returns Time as a time.Time in UTC.
 func (pt Point) At() time.Time { return time.UnixMicro(int64(pt.Time)).UTC() }
+
+func (pt Point) preparedXID() string {
+	if pt.prepared == nil {
+		return ""
+	}
+	return pt.prepared.XID
+}
 
 // transactionID is a GTID of either flavor; the zero value is none.
 type transactionID struct {
@@ -131,6 +147,14 @@ func (id transactionID) String() string {
 // Advance moves p to pt, the end of the next transaction.
 func (p *Position) Advance(pt Point) error {
 	p.File, p.Offset = pt.File, pt.Offset
+	for _, xid := range []string{pt.decided, pt.preparedXID()} {
+		if i := p.prepared(xid); i >= 0 {
+			p.xa = slices.Delete(p.xa, i, i+1)
+		}
+	}
+	if pt.prepared != nil {
+		p.xa = append(p.xa, *pt.prepared)
+	}
 	if p.gtids == nil || pt.id.number == 0 {
 		return nil
 	}

@@ -45,11 +45,12 @@ func (t *tail) tableVersion(ctx context.Context, name TableName, e event) (*Tabl
 	if err != nil {
 		return nil, err
 	}
-	dict, err := t.dictionaryFor(ctx, name, parsed)
+	first := t.first()
+	dict, err := first.dictionaryFor(ctx, name, parsed)
 	if err != nil {
 		return nil, err
 	}
-	table, err := newTable(name, parsed, dict, t.sets)
+	table, err := newTable(name, parsed, dict, first.sets)
 	if err != nil {
 		return nil, &fatalError{err}
 	}
@@ -153,9 +154,6 @@ func (t *tail) rows(ctx context.Context, kind ChangeKind, body []byte, version2 
 	if !t.tx.open {
 		return fatal("rows outside of a transaction")
 	}
-	if t.tx.xa {
-		return fatal("an XA transaction changed %s: chorusd does not support XA on mapped tables yet", m.table.Name)
-	}
 	at := rowsHead
 	if version2 {
 		if len(body) < at+2 {
@@ -187,10 +185,23 @@ func (t *tail) rows(ctx context.Context, kind ChangeKind, body []byte, version2 
 		}
 		at += bitmap
 	}
-	data := body[at:]
+	event, hold := t.tx.hold.events, &t.tx.hold
+	hold.events++
+	switch {
+	case t.second != nil && leavesOut(t.second.without, event):
+		return nil
+	case hold.on:
+		hold.add(event, kind, m.table, body[at:])
+		return nil
+	}
+	return t.giveRows(ctx, kind, m.table, body[at:])
+}
+
+// giveRows takes the rows of an event apart.
+func (t *tail) giveRows(ctx context.Context, kind ChangeKind, table *Table, data []byte) error {
 	for len(data) > 0 {
 		var err error
-		if data, err = t.row(ctx, kind, m.table, data); err != nil {
+		if data, err = t.row(ctx, kind, table, data); err != nil {
 			return err
 		}
 	}
@@ -228,14 +239,19 @@ func (t *tail) row(ctx context.Context, kind ChangeKind, table *Table, data []by
 		}
 		c.After = &t.after
 	}
+	return data, t.give(ctx, c)
+}
+
+// give gives a change, unless that was done before the connection broke.
+func (t *tail) give(ctx context.Context, c *Change) error {
 	t.tx.given++
 	if t.tx.given <= t.tx.skip {
-		return data, nil
+		return nil
 	}
 	if err := t.h.Change(ctx, c); err != nil {
-		return nil, &fatalError{err}
+		return &fatalError{err}
 	}
-	return data, nil
+	return nil
 }
 
 // scan finds the columns of a full row image: a bitmap of NULLs, then the

@@ -164,7 +164,7 @@ func (p *Position) findGTIDs(conn *client.Conn) error {
 	return nil
 }
 
-func fileAndOffset(status [][]byte) (file string, offset uint32, err error) {
+func fileAndOffset(status [][]byte) (file string, offset uint64, err error) {
 	if _, err := fmt.Sscan(string(status[1]), &offset); err != nil {
 		return "", 0, fmt.Errorf("read the binary log's offset %q: %w", status[1], err)
 	}

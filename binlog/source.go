@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"runtime/debug"
 	"strconv"
@@ -170,6 +171,11 @@ func (s *Source) stream(ctx context.Context, t *tail) error {
 	if err := t.present(ctx); err != nil {
 		return err
 	}
+	return s.dump(ctx, t)
+}
+
+// dump reads from the tail's position, as far as the server goes.
+func (s *Source) dump(ctx context.Context, t *tail) error {
 	cfg, err := s.syncerConfig()
 	if err != nil {
 		return err
@@ -193,7 +199,12 @@ func (s *Source) stream(ctx context.Context, t *tail) error {
 	if t.pos.gtids != nil {
 		streamer, err = syncer.StartSyncGTID(t.pos.gtids.Clone())
 	} else {
-		streamer, err = syncer.StartSync(mysql.Position{Name: t.pos.File, Pos: t.pos.Offset})
+		from := t.pos.Offset
+		if from > math.MaxUint32 {
+			// The protocol has no such offsets. What is before is read over.
+			from, t.offset, t.skipTo = logHeader, logHeader, t.pos.Offset
+		}
+		streamer, err = syncer.StartSync(mysql.Position{Name: t.pos.File, Pos: uint32(from)})
 	}
 	if err != nil {
 		return fmt.Errorf("start reading: %w", err)

@@ -93,11 +93,6 @@ func TestStreamStops(t *testing.T) {
 		only       services.Kind
 	}{
 		{
-			"a one-phase XA transaction",
-			[]string{"XA START 'x'", "INSERT INTO a VALUES (2, 'z', '{}')", "XA END 'x'", "XA COMMIT 'x' ONE PHASE"},
-			"an XA transaction changed %s.a: chorusd does not support XA on mapped tables yet", services.MySQL,
-		},
-		{
 			"a member that the dictionary shows with a question mark",
 			[]string{"SET GLOBAL binlog_row_metadata = 'MINIMAL', NAMES utf8mb4", "ALTER TABLE a ADD COLUMN e ENUM('x', '😀') CHARACTER SET utf8mb4", "INSERT INTO a VALUES (2, 'z', '{}', '😀')"},
 			"decode column %s.a.e (enum): the dictionary tells this member as \"?\", in which ? can stand for another character: SET GLOBAL binlog_row_metadata = 'FULL'", "",

@@ -25,9 +25,10 @@ type tail struct {
 	pos Position
 	// file and offset are where the last event ended.
 	file   string
-	offset uint32
-	away   bool // the server went away and that was logged
-	fresh  bool // an event came over this connection
+	offset uint64
+	skipTo uint64 // what ends up to here was read before
+	away   bool   // the server went away and that was logged
+	fresh  bool   // an event came over this connection
 
 	tx     transaction
 	parser *replication.BinlogParser
@@ -42,7 +43,8 @@ type tail struct {
 	// found, if set, takes what statements do in place of the handler.
 	found  func(effects []effect, after Position)
 	sql    *client.Conn
-	reach  *reach // of statements that were logged as such; nil: none was yet
+	reach  *reach  // of statements that were logged as such; nil: none was yet
+	second *second // nil for the one that follows the log
 	change Change
 	before Row
 	after  Row
@@ -54,14 +56,14 @@ type tail struct {
 type transaction struct {
 	open       bool
 	id         transactionID
-	start      uint32 // where its first event starts, to know it again
+	start      uint64 // where its first event starts, to know it again
 	file       string
 	time       uint64
 	standalone bool // MariaDB: ends with its only statement
-	xa         bool
 	begun      bool // a BEGIN came: it ends with COMMIT or an XID
-	given      int  // changes given to the handler
-	skip       int  // changes to leave out: given before the connection broke
+	hold       hold
+	given      int // changes given to the handler
+	skip       int // changes to leave out: given before the connection broke
 }
 
 // mapped is a TABLE_MAP event that rows refer to by its id.
@@ -122,16 +124,10 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 			t.source.cfg.Logger.Info("reading from the database server again", "addr", t.source.cfg.Addr, "position", t.where())
 		}
 	}
-	started := t.offset
 	h := e.Header
-	if h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 && h.EventType != replication.HEARTBEAT_EVENT && h.EventType != replication.HEARTBEAT_LOG_EVENT_V2 {
-		// MariaDB 11.8 writes 0 inside transactions.
-		if h.LogPos > 0 {
-			t.offset = h.LogPos
-			started = h.LogPos - h.EventSize
-		} else {
-			t.offset += h.EventSize
-		}
+	t.offset = follow(t.offset, h)
+	if _, ok := e.Event.(*replication.GenericEvent); ok && t.offset <= t.skipTo {
+		return nil
 	}
 	switch ev := e.Event.(type) {
 	case *replication.FormatDescriptionEvent:
@@ -141,13 +137,13 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 		// A dump by GTID starts with a made-up one to the start of the file,
 		// whose events before the GTIDs it leaves out.
 		if name := string(ev.NextLogName); name != t.file || h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 {
-			t.file, t.offset = name, uint32(ev.Position)
+			t.file, t.offset = name, ev.Position
 		}
 		return t.idle()
 	case *replication.GenericEvent:
 		return t.event(ctx, event{
 			kind: h.EventType, time: h.Timestamp, flags: h.Flags, server: h.ServerID,
-			logPos: h.LogPos, start: started, body: ev.Data,
+			logPos: h.LogPos, start: t.offset - uint64(h.EventSize), body: ev.Data,
 		})
 	}
 	return fatal("event %s came parsed", h.EventType)
@@ -160,7 +156,7 @@ type event struct {
 	flags  uint16
 	server uint32
 	logPos uint32
-	start  uint32 // offset of its first byte
+	start  uint64 // offset of its first byte
 	body   []byte
 }
 
@@ -195,15 +191,16 @@ func (t *tail) event(ctx context.Context, e event) error {
 	case replication.XID_EVENT:
 		return t.commit(ctx)
 	case replication.XA_PREPARE_LOG_EVENT:
-		return t.commit(ctx)
+		return t.prepare(ctx, e.body)
 	case replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT:
 		return t.query(ctx, e)
 	case replication.TRANSACTION_PAYLOAD_EVENT:
 		return t.payload(ctx, e)
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
-		// Its position is where the server's reader stands, past what it skipped.
-		if !t.tx.open && e.logPos > t.offset {
-			t.offset = e.logPos
+		// Its position is where the server's reader stands, past what it
+		// skipped; MariaDB's is 0 above 4 GiB.
+		if !t.tx.open && e.logPos > uint32(t.offset) {
+			t.offset = page(t.offset) | uint64(e.logPos)
 		}
 		return t.idle()
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
@@ -242,7 +239,18 @@ func (t *tail) begin(tx transaction) error {
 		tx.skip = t.tx.skip
 	}
 	t.tx = tx
+	if t.second != nil && t.second.begun != nil {
+		return t.second.begun(&t.tx)
+	}
 	return nil
+}
+
+// hold keeps the rows from here on back, unless it is known already which of
+// them stay.
+func (t *tail) hold() {
+	if t.second == nil || t.second.without == nil {
+		t.tx.hold.start()
+	}
 }
 
 func (t *tail) mysqlGTID(e event) error {
@@ -267,19 +275,25 @@ func (t *tail) taggedGTID(e event) error {
 	return t.begin(timed(transaction{start: e.start, id: id, time: g.OriginalCommitTimestamp}, e))
 }
 
-// mariadbPreparedXA is the flag of a GTID event whose rows are of an XA
-// transaction that is only prepared: FL_PREPARED_XA in MariaDB's sql/log_event.h.
-const mariadbPreparedXA = 0x40
+// Flags of MariaDB's GTID event, from sql/log_event.h.
+const (
+	mariadbTransactional = 0x02 // FL_TRANSACTIONAL: a ROLLBACK cannot come
+	mariadbPreparedXA    = 0x40 // FL_PREPARED_XA: the rows of an XA PREPARE
+)
 
 func (t *tail) mariadbGTID(e event) error {
 	var g replication.MariadbGTIDEvent
 	if err := g.Decode(e.body); err != nil {
 		return fatal("parse a GTID: %w", err)
 	}
-	return t.begin(timed(transaction{
-		start: e.start, standalone: g.IsStandalone(), xa: g.Flags&mariadbPreparedXA != 0,
+	err := t.begin(timed(transaction{
+		start: e.start, standalone: g.IsStandalone(),
 		id: transactionID{domain: g.GTID.DomainID, server: e.server, number: g.GTID.SequenceNumber},
 	}, e))
+	if g.Flags&mariadbPreparedXA != 0 || g.Flags&mariadbTransactional == 0 {
+		t.hold()
+	}
+	return err
 }
 
 // timed takes the time from the event's header where the GTID has none.
@@ -298,10 +312,17 @@ func (t *tail) commit(ctx context.Context) error {
 	if !t.tx.open {
 		return nil // a server without GTID events, from before MySQL 5.7
 	}
+	if err := t.giveHeld(ctx); err != nil {
+		return err
+	}
+	return t.end(ctx, t.point())
+}
+
+// end moves past the open transaction.
+func (t *tail) end(ctx context.Context, pt Point) error {
 	if t.tx.given < t.tx.skip {
 		return fatal("transaction %s has fewer rows than when it was first read", t.tx.id)
 	}
-	pt := t.point()
 	t.tx = transaction{}
 	if err := t.pos.Advance(pt); err != nil {
 		return &fatalError{err}
@@ -313,7 +334,7 @@ func (t *tail) commit(ctx context.Context) error {
 }
 
 func (t *tail) idle() error {
-	if !t.tx.open {
+	if !t.tx.open && t.offset >= t.skipTo {
 		pt := Point{File: t.file, Offset: t.offset}
 		if err := t.pos.Advance(pt); err != nil {
 			return &fatalError{err}
@@ -345,26 +366,26 @@ func (t *tail) query(ctx context.Context, e event) error {
 		return nil
 	case "COMMIT":
 		return t.commit(ctx)
-	case "SAVEPOINT", "RELEASE":
+	case "SAVEPOINT":
+		t.hold()
+		t.tx.hold.savepoint(savepointName(rest))
+		return nil
+	case "RELEASE":
+		t.tx.hold.release(savepointName(rest))
 		return nil
 	case "ROLLBACK":
-		// Written only where a change that cannot be undone is mixed in.
-		if t.tx.given > 0 {
-			return fatal("a transaction that changed a mapped table was rolled back in the log, as one with a non-transactional table can be: use InnoDB for mapped tables")
-		}
-		if second, _ := words(rest); second == "TO" {
-			return nil
-		}
-		return t.commit(ctx)
+		return t.rollback(ctx, rest)
 	case "XA":
-		switch second, _ := words(rest); second {
+		second, xid := words(rest)
+		switch second {
 		case "START", "BEGIN":
-			t.tx.xa, t.tx.begun = true, true
+			t.tx.begun = true
+			t.hold()
 			return nil
-		case "END":
-			return nil
+		case "COMMIT", "ROLLBACK":
+			return t.decide(ctx, xidText(xid), second == "COMMIT")
 		}
-		return t.commit(ctx)
+		return nil // XA END; XA PREPARE is an event of its own
 	default:
 		if changesRows(verb, statement) {
 			if err := t.statement(ctx, string(q.Schema), statement, q.StatusVars); err != nil {
@@ -387,6 +408,27 @@ func (t *tail) query(ctx context.Context, e event) error {
 	if t.tx.begun || (t.source.server.Flavor == MariaDB && !t.tx.standalone) {
 		return nil
 	}
+	return t.commit(ctx)
+}
+
+// rollback takes a ROLLBACK, of all or TO a savepoint. It is in the log only
+// where the server could not take the rows out again, and then what tells of it
+// has made us hold them: a savepoint, or the flags of MariaDB's GTID.
+func (t *tail) rollback(ctx context.Context, rest string) error {
+	if t.second != nil && t.second.without != nil {
+		return nil // left out already
+	}
+	hold := &t.tx.hold
+	if word, _ := words(rest); word == "TO" {
+		if !hold.rollback(savepointName(rest)) && hold.events > 0 {
+			return fatal("a transaction was rolled back in the log to a savepoint that is not in it")
+		}
+		return nil
+	}
+	if t.tx.given > 0 {
+		return fatal("a transaction that changed a mapped table was rolled back in the log, which did not say so before: use InnoDB for all tables that change together with mapped ones (ALTER TABLE … ENGINE=InnoDB)")
+	}
+	hold.drop(0)
 	return t.commit(ctx)
 }
 

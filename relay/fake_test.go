@@ -65,7 +65,7 @@ type world struct {
 	v     int
 	ended error // ends Run
 	// reads are the points that rows were asked for after.
-	reads []uint32
+	reads []uint64
 
 	// step is told of everything that is about to happen, if it is set:
 	// "change 0.1" (transaction 0, its second change), "commit 0", and "rows"
@@ -187,7 +187,7 @@ func (w *world) gate(step string) (reached <-chan struct{}, open func()) {
 }
 
 func position(offset int) binlog.Position {
-	return binlog.Position{Flavor: binlog.MySQL, File: "log.000001", Offset: uint32(offset)}
+	return binlog.Position{Flavor: binlog.MySQL, File: "log.000001", Offset: uint64(offset)}
 }
 
 // Run implements Source.
@@ -227,7 +227,7 @@ func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler)
 		}
 		err = w.before(ctx, "commit %d", n)
 		if err == nil {
-			err = h.Commit(ctx, binlog.Point{Time: committed, File: "log.000001", Offset: uint32(n + 1)})
+			err = h.Commit(ctx, binlog.Point{Time: committed, File: "log.000001", Offset: uint64(n + 1)})
 		}
 		if ended(ctx) {
 			return nil
@@ -254,7 +254,7 @@ func (w *world) next(ctx context.Context, n int, h binlog.Handler) ([]binlog.Cha
 		case changes != nil:
 			return changes, nil
 		}
-		h.Idle(binlog.Point{File: "log.000001", Offset: uint32(n)})
+		h.Idle(binlog.Point{File: "log.000001", Offset: uint64(n)})
 		select {
 		case <-ctx.Done():
 			return nil, nil

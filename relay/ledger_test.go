@@ -13,7 +13,7 @@ import (
 )
 
 func point(offset int) binlog.Point {
-	return binlog.Point{Time: uint64(offset), File: "log.000001", Offset: uint32(offset)}
+	return binlog.Point{Time: uint64(offset), File: "log.000001", Offset: uint64(offset)}
 }
 
 // TestLedgerNeverPassesAnUnsettledPage holds random orders of acknowledgement

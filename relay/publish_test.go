@@ -214,7 +214,7 @@ func TestOrderPerChannelHoldsUnderFailures(t *testing.T) {
 						want[name] = append(want[name], fmt.Sprintf("update %d v%d", n, n))
 					}
 					if n%(messages/transactions) == messages/transactions-1 {
-						pt := binlog.Point{File: "log.000001", Offset: uint32(n)}
+						pt := binlog.Point{File: "log.000001", Offset: uint64(n)}
 						if err := r.ledger.commit(ctx, pt, harmonic.Seq(n)); err != nil {
 							t.Fatal(err)
 						}

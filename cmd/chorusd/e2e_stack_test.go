@@ -144,7 +144,7 @@ func (s *stack) store(t *testing.T) *redisstate.Store {
 func (s *stack) checkpoint(t *testing.T) (cp redisstate.Checkpoint, at struct {
 	GTIDs  string
 	File   string
-	Offset uint32
+	Offset uint64
 },
 ) {
 	t.Helper()

@@ -265,7 +265,7 @@ func readDecoded(ctx context.Context, server *services.SQLServer, s stretch) (fl
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	defer syncer.Close()
-	streamer, err := syncer.StartSync(mysql.Position{Name: s.from.Current.File, Pos: s.from.Current.Offset})
+	streamer, err := syncer.StartSync(mysql.Position{Name: s.from.Current.File, Pos: uint32(s.from.Current.Offset)})
 	if err != nil {
 		return 0, err
 	}

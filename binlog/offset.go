@@ -1,0 +1,40 @@
+package binlog
+
+import (
+	"math"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+// page is the part of an offset that a LogPos, which has 32 bits, leaves out:
+// one transaction can make a log file larger than 4 GiB.
+func page(offset uint64) uint64 { return offset &^ math.MaxUint32 }
+
+// follow is the offset where an event ends whose predecessor ended at offset.
+func follow(offset uint64, h *replication.EventHeader) uint64 {
+	switch h.EventType {
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+		return offset // no part of the file
+	}
+	if h.Flags&replication.LOG_EVENT_ARTIFICIAL_F != 0 {
+		return offset
+	}
+	end := offset + uint64(h.EventSize)
+	switch {
+	case h.LogPos == uint32(end):
+		return end
+	case h.LogPos == 0:
+		if h.EventType == replication.FORMAT_DESCRIPTION_EVENT {
+			return offset // repeated for a dump that starts behind it
+		}
+		return end // MariaDB 11.8 inside of transactions
+	case h.LogPos > uint32(offset):
+		return page(offset) | uint64(h.LogPos) // the server left events out
+	}
+	switch h.EventType {
+	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT:
+		return page(offset) + 1<<32 | uint64(h.LogPos) // the same, and past the wrap
+	}
+	// A dump by GTID starts with the head of a file that was read already.
+	return offset
+}
