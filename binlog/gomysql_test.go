@@ -54,7 +54,7 @@ func rowsOfGoMySQL(t *testing.T, cfg binlog.Config, from binlog.Position, table 
 		}),
 	})
 	defer syncer.Close()
-	if _, err := syncer.StartSync(mysql.Position{Name: from.File, Pos: from.Offset}); err != nil {
+	if _, err := syncer.StartSync(mysql.Position{Name: from.File, Pos: uint32(from.Offset)}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

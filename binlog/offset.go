@@ -28,12 +28,17 @@ func follow(offset uint64, h *replication.EventHeader) uint64 {
 			return offset // repeated for a dump that starts behind it
 		}
 		return end // MariaDB 11.8 inside of transactions
-	case h.LogPos > uint32(offset):
-		return page(offset) | uint64(h.LogPos) // the server left events out
+	case page(offset) == 0 && uint64(h.LogPos) > offset:
+		return uint64(h.LogPos)
 	}
 	switch h.EventType {
 	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT:
-		return page(offset) + 1<<32 | uint64(h.LogPos) // the same, and past the wrap
+		// The server left whole transactions out.
+		at := page(offset) | uint64(h.LogPos)
+		if at < offset {
+			at += 1 << 32
+		}
+		return at
 	}
 	// A dump by GTID starts with the head of a file that was read already.
 	return offset
