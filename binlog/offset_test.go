@@ -94,3 +94,5 @@ type discard struct{}
 func (discard) Change(context.Context, *Change) error { return nil }
 func (discard) Commit(context.Context, Point) error   { return nil }
 func (discard) Idle(Point)                            {}
+
+func (discard) Definition(context.Context, *Definition) error { return nil }
