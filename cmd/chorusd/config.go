@@ -49,8 +49,11 @@ type mysqlConfig struct {
 	TLS         tlsConfig `koanf:",squash"`
 	// Timezone is an IANA zone name in which DATETIME columns are to be read.
 	Timezone string `koanf:"timezone"`
-	// Start is where a first run begins: "now" or "earliest".
+	// Start is where a first run begins; see binlog.ParseStart.
 	Start string `koanf:"start"`
+	// OnLostPosition is what to do where the binary log does not go on from
+	// the checkpoint: "stop", or "reload" all clients and go on from now.
+	OnLostPosition string `koanf:"on_lost_position"`
 	// ServerID is the replica id; 0 chooses a random one.
 	ServerID uint32 `koanf:"server_id"`
 }
@@ -113,11 +116,12 @@ type logConfig struct {
 func defaultConfig() Config {
 	return Config{
 		MySQL: mysqlConfig{
-			Addr:     "127.0.0.1:3306",
-			User:     "chorusd",
-			TLS:      tlsConfig{Mode: transport.Disabled},
-			Timezone: "UTC",
-			Start:    "now",
+			Addr:           "127.0.0.1:3306",
+			User:           "chorusd",
+			TLS:            tlsConfig{Mode: transport.Disabled},
+			Timezone:       "UTC",
+			Start:          startNow,
+			OnLostPosition: onLostStop,
 		},
 		Redis: redisConfig{
 			Addr:   redisstate.DefaultAddr,

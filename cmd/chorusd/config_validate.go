@@ -23,6 +23,7 @@ func (l *loader) validate(cfg Config) {
 	l.check("mysql.database", missing(cfg.MySQL.Database))
 	l.adopt(cfg.MySQL.TLS.of("mysql", cfg.MySQL.Addr).Validate())
 	l.check("mysql.timezone", zoneProblem(cfg.MySQL.Timezone))
+	l.check("mysql.on_lost_position", choiceProblem(cfg.MySQL.OnLostPosition, onLostStop, onLostReload))
 	l.check("mysql.start", choiceProblem(cfg.MySQL.Start, "now", "earliest"))
 
 	l.adopt(cfg.Redis.store().Validate())

@@ -23,11 +23,27 @@ import (
 func runCommand() *cobra.Command {
 	var startOver bool
 	cmd := configured("run", "Tail the binary log and publish", func(cmd *cobra.Command, cfg Config) error {
-		return run(cmd.Context(), cfg, startOver, newLogger(cmd.ErrOrStderr(), cfg.Log))
+		log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+		err := run(cmd.Context(), cfg, startOver, log)
+		for errors.Is(err, binlog.ErrPositionLost) && cfg.MySQL.OnLostPosition == onLostReload && cmd.Context().Err() == nil {
+			log.Error("the binary log does not go on from the checkpoint; going on from now, and all clients load again", "error", err)
+			cfg.MySQL.Start = startNow
+			err = run(cmd.Context(), cfg, true, log)
+		}
+		return explain(err)
 	})
-	cmd.Flags().BoolVar(&startOver, "start-over", false, "forget the checkpoint and begin where mysql.start says")
+	cmd.Flags().BoolVar(&startOver, "start-over", false, "forget the checkpoint, begin where mysql.start says, and have clients load again")
 	return cmd
 }
+
+// Values of mysql.start and mysql.on_lost_position.
+const (
+	startNow      = "now"
+	startEarliest = "earliest"
+
+	onLostStop   = "stop"
+	onLostReload = "reload"
+)
 
 // run is the daemon's life.
 func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) error {
@@ -107,9 +123,8 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	}
 	group.Go(func() error { return announceReady(failed, r, log) })
 
-	err = group.Wait()
-	if err != nil {
-		return explain(err)
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	log.Info("stopped")
 	return nil
@@ -157,9 +172,10 @@ const (
 	checkpointChoices = `Where to go on is for you to say:
   - if Redis can be restored from a backup, or the wrong Redis or prefix was configured: mend that and start again; nothing is lost
   - chorusd run --start-over --mysql.start=earliest   publishes again all that the binary log still holds; clients may see older states for a while
-  - chorusd run --start-over --mysql.start=now        goes on from now; what changed since the checkpoint reaches clients when they load again`
+  - chorusd run --start-over --mysql.start=now        goes on from now; clients are told to load again, those of stock Chorus must do so by themselves`
 	positionChoices = `What changed in between is not in the binary log any more. To go on:
-  - chorusd run --start-over --mysql.start=now        goes on from now; clients must load again
+  - chorusd run --start-over --mysql.start=now        goes on from now; clients are told to load again, those of stock Chorus must do so by themselves
+  - mysql.on_lost_position = "reload"                 does so by itself
 Keep the binary log for longer than chorusd may be away (binlog_expire_logs_seconds).`
 )
 
@@ -180,6 +196,10 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 	mark := marker{dir: cfg.StateDir, prefix: cfg.Redis.Prefix}
 	if startOver {
 		log.Warn("starting over: the checkpoint is forgotten", "from", cfg.MySQL.Start)
+		// In this order: a crash in between must not forget the clients.
+		if err := x.store.OweReload(ctx, "chorusd was started over"); err != nil {
+			return start, err
+		}
 		if err := errors.Join(x.store.Forget(ctx), mark.remove()); err != nil {
 			return start, err
 		}
@@ -196,12 +216,12 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 			return start, err
 		}
 		if marked {
-			return start, explain(fmt.Errorf("%s says that a checkpoint was saved in Redis %s under the prefix %q: %w",
-				mark.path(), cfg.Redis.Addr, cfg.Redis.Prefix, redisstate.ErrCheckpointLost))
+			return start, fmt.Errorf("%s says that a checkpoint was saved in Redis %s under the prefix %q: %w",
+				mark.path(), cfg.Redis.Addr, cfg.Redis.Prefix, redisstate.ErrCheckpointLost)
 		}
 		return begin(ctx, cfg, x, start, harmonic.Seq(issued), mark, log)
 	case err != nil:
-		return start, explain(fmt.Errorf("in Redis %s under the prefix %q: %w", cfg.Redis.Addr, cfg.Redis.Prefix, err))
+		return start, fmt.Errorf("in Redis %s under the prefix %q: %w", cfg.Redis.Addr, cfg.Redis.Prefix, err)
 	}
 	if start.From, err = binlog.ParsePosition(cp.Position); err != nil {
 		return start, fmt.Errorf("read the checkpoint: %w", err)
@@ -209,8 +229,8 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 	start.Seq, start.Generation = harmonic.Seq(cp.LastSeq), harmonic.Generation(cp.Generation)
 	if cp.Source != x.server.Identity {
 		if !start.From.HasGTIDs() {
-			return start, explain(fmt.Errorf("the checkpoint is of the server %s, this is %s, and without GTIDs its positions mean something else: %w",
-				cp.Source, x.server.Identity, binlog.ErrPositionLost))
+			return start, fmt.Errorf("the checkpoint is of the server %s, this is %s, and without GTIDs its positions mean something else: %w",
+				cp.Source, x.server.Identity, binlog.ErrPositionLost)
 		}
 		log.Warn("another database server than at the last run", "before", cp.Source, "now", x.server.Identity)
 	}
@@ -226,7 +246,7 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 // begin makes the first checkpoint, before anything is read.
 func begin(ctx context.Context, cfg Config, x *examined, start relay.Config, issued harmonic.Seq, mark marker, log *slog.Logger) (relay.Config, error) {
 	start.From = x.server.Current
-	if cfg.MySQL.Start == "earliest" {
+	if cfg.MySQL.Start == startEarliest {
 		start.From = x.server.Earliest
 	}
 	start.Generation, start.Seq = harmonic.NewGeneration(), issued
@@ -236,7 +256,7 @@ func begin(ctx context.Context, cfg Config, x *examined, start relay.Config, iss
 		Generation: uint64(start.Generation), MappingHash: x.mapper.Hash(), SavedAt: time.Now(),
 	})
 	if err != nil {
-		return start, explain(err)
+		return start, err
 	}
 	return start, mark.write()
 }
