@@ -168,6 +168,9 @@ func (t *tail) reached(ctx context.Context, schema, text string, s statementStat
 	if table != "" || err != nil {
 		return table, err
 	}
+	if len(t.reach.open) == 0 { // nothing was followed
+		return "", nil
+	}
 	// What comes later in the log may show that it looked otherwise then.
 	now, err := inspect(t.sql)
 	if err != nil {

@@ -1,8 +1,10 @@
 package binlog
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -65,6 +67,9 @@ func (r *reach) ofStatement(conn *client.Conn, schema, text string, mode sqlMode
 		}
 	}
 	if err := r.sees(); err != nil {
+		if _, unclear := errors.AsType[*unclearError](err); unclear && r.elsewhere(schema, refs) {
+			return "", nil
+		}
 		return "", err
 	}
 	table, err := r.follow(schema, refs)
@@ -79,6 +84,25 @@ func (r *reach) ofStatement(conn *client.Conn, schema, text string, mode sqlMode
 	}
 	maps.Copy(r.harmless, r.open)
 	return "", nil
+}
+
+// elsewhere says whether a statement names nothing in the databases of mapped
+// tables. What it leads to by triggers, views and routines of others is left
+// out of account.
+func (r *reach) elsewhere(schema string, refs references) bool {
+	if len(refs.written)+len(refs.called) == 0 {
+		return false
+	}
+	for _, c := range slices.Concat(refs.written, refs.called, refs.named) {
+		for _, name := range c.tables(schema) {
+			for wanted := range r.wanted {
+				if wanted.Schema == name.lower().Schema {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 func (r *reach) callsRoutine() bool {
