@@ -51,7 +51,9 @@ func (s *Source) lookAhead(ctx context.Context, from, upto Position) (*ahead, er
 	t.names, t.presented, t.second = s.wanted, true, &second{}
 	t.found = func(effects []effect, after Position) {
 		for _, e := range effects {
-			found.after[e.name] = append(found.after[e.name], after)
+			if e.kind != Emptied { // a TRUNCATE leaves the columns as they are
+				found.after[e.name] = append(found.after[e.name], after)
+			}
 		}
 	}
 	err := reading.stream(ctx, t)

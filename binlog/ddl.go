@@ -30,6 +30,9 @@ func (t *tail) definition(ctx context.Context, schema, statement string, status 
 		return nil
 	}
 	for _, e := range effects {
+		if e.kind == Emptied && t.shape[e.name] != nil {
+			continue // what is known of its columns still holds
+		}
 		if err := t.look(ctx, e.name, after); err != nil {
 			return err
 		}

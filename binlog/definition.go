@@ -10,9 +10,10 @@ const (
 	// Altered tables may have another shape; their rows are the same, as far
 	// as columns were not Touched.
 	Altered
-	// Emptied tables lost all their rows.
+	// Emptied tables lost all their rows; their shape is the same.
 	Emptied
-	// Dropped tables are gone under this name, and their rows with them.
+	// Dropped tables are gone, and their rows with them; one of the same name
+	// may have taken the place.
 	Dropped
 	// Replaced tables may have other rows, of which no row event tells.
 	Replaced

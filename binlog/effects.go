@@ -160,7 +160,7 @@ func (d *definer) statement(wanted map[TableName]bool, fold bool) {
 		switch {
 		case !replace:
 		case d.take("TABLE"):
-			d.markWanted(d.table(), Emptied)
+			d.markWanted(d.table(), Dropped) // and made again
 		case d.take("DATABASE", "SCHEMA"):
 			d.dropDatabase(d.table().Table, wanted, fold)
 		}

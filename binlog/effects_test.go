@@ -31,7 +31,7 @@ func TestEffectsOfStatements(t *testing.T) {
 		{"DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `todos`", "app.todos altered"},
 		{"DROP DATABASE IF EXISTS `other`", "other.todos dropped"},
 		{"drop schema other", "other.todos dropped"},
-		{"CREATE OR REPLACE TABLE todos (id INT)", "app.todos emptied"},
+		{"CREATE OR REPLACE TABLE todos (id INT)", "app.todos dropped"},
 		{`DROP TABLE "todos"`, "app.todos dropped"},
 		// Rows that come, or are others.
 		{"RENAME TABLE todos TO x", "app.todos dropped"},

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
@@ -74,10 +75,12 @@ func (c *client) awaitTexts(t *testing.T, channel string, ordered bool, want ...
 // gone is a delete of a refill, which has the key alone.
 var gone = regexp.MustCompile(`^delete \w+ \d+ \{"id":\d+\}$`)
 
-// harmonics are the texts without those of refills, in tests without updates
-// of their own.
+// harmonics are the texts without those of refills and without control
+// messages, in tests without updates of their own.
 func (c *client) harmonics(channel string) []string {
-	return slices.DeleteFunc(c.texts(channel), func(s string) bool { return strings.HasPrefix(s, "update ") || gone.MatchString(s) })
+	return slices.DeleteFunc(c.texts(channel), func(s string) bool {
+		return strings.HasPrefix(s, "update ") || strings.HasPrefix(s, harmonic.EventControl) || gone.MatchString(s)
+	})
 }
 
 // awaitHarmonics waits until as many harmonics came as are wanted, and compares.

@@ -16,14 +16,28 @@ import (
 // bytes, in one transaction.
 func (s *stack) insertMany(t *testing.T, user, n, size int) {
 	t.Helper()
+	const most = 1_000_000 // of one statement
 	digits := "(SELECT 0 AS d"
 	for d := 1; d < 10; d++ {
 		digits += fmt.Sprintf(" UNION ALL SELECT %d", d)
 	}
 	digits += ")"
-	s.db.MustExec(t, fmt.Sprintf(`INSERT INTO notes SELECT n, %[1]d, REPEAT('x', %[2]d) FROM
-		(SELECT 1 + a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d + 100000*g.d AS n
-		FROM %[3]s a, %[3]s b, %[3]s c, %[3]s e, %[3]s f, %[3]s g) numbers WHERE n <= %[4]d ORDER BY n`, user, size, digits, n))
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	for from := 0; from < n; from += most {
+		_, err := tx.ExecContext(t.Context(), fmt.Sprintf(`INSERT INTO notes SELECT n, %[1]d, REPEAT('x', %[2]d) FROM
+			(SELECT %[5]d + 1 + a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d + 100000*g.d AS n
+			FROM %[3]s a, %[3]s b, %[3]s c, %[3]s e, %[3]s f, %[3]s g) numbers WHERE n <= %[4]d ORDER BY n`, user, size, digits, n, from))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const (
@@ -61,10 +75,9 @@ func (d *daemon) peakMemory(t *testing.T) int {
 // chorusd may take, to a user who is there and to one who is not.
 func TestLargeTransaction(t *testing.T) {
 	t.Parallel()
-	const rows = 500_000
-	live := 20_000
+	rows, live := 500_000, 20_000
 	if full {
-		live = rows
+		rows, live = 5_000_000, 500_000
 	}
 	server := servicestest.StartSQL(t, services.MySQL, services.SQLOptions{})
 	for _, tc := range []struct {
@@ -74,7 +87,7 @@ func TestLargeTransaction(t *testing.T) {
 		flags []string
 	}{
 		// The window holds all keys, so that nothing has to be published.
-		{"nobody there", rows, false, []string{"--channels.window=1000000", "--channels.poll_interval=1h", "--channels.lease=2h"}},
+		{"nobody there", rows, false, []string{"--channels.window=10000000", "--channels.poll_interval=1h", "--channels.lease=2h"}},
 		{"somebody there", live, true, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -104,6 +117,42 @@ func TestLargeTransaction(t *testing.T) {
 			d.terminate(t)
 		})
 	}
+}
+
+// TestLargeRow passes a row of 40 MB, of which clients get nothing but the key,
+// and one whose text is mapped: it is too large for the Pusher server, so it
+// is set aside, and what comes after it goes on.
+func TestLargeRow(t *testing.T) {
+	t.Parallel()
+	// mostMemory and what one row takes: the packet, and where its text is
+	// mapped, that as JSON and as JSON inside of JSON.
+	const size, most = 40_000_000, 6 * 40_000_000
+	s := newStack(t, onServers{}, `
+[tables.notes]
+fields = ["id", "user_id"]
+visible_to = ["user:{user_id}"]
+[tables.texts]
+fields = ["id", "user_id", "body"]
+visible_to = ["user:{user_id}"]
+`, "CREATE TABLE notes (id INT PRIMARY KEY, user_id INT, body LONGTEXT)", "CREATE TABLE texts (id INT PRIMARY KEY, user_id INT, body LONGTEXT)")
+	d := s.launchProgram(t, plainProgram(t))
+	d.awaitReady(t)
+	c := s.subscribe(t, "chorus.user.7")
+	d.awaitActive(t, 1)
+	s.db.MustExec(t,
+		fmt.Sprintf("INSERT INTO notes VALUES (1, 7, REPEAT('x', %d))", size),
+		fmt.Sprintf("INSERT INTO texts VALUES (2, 7, REPEAT('x', %d))", size),
+		"INSERT INTO notes VALUES (3, 7, '')")
+	c.awaitHarmonics(t, "chorus.user.7", `create notes 1 {"id":1,"user_id":7}`, `create notes 3 {"id":3,"user_id":7}`)
+	if n := d.metric(t, "chorusd_set_aside_total"); n != 1 {
+		t.Errorf("%v records are set aside, want 1", n)
+	}
+	peak := d.peakMemory(t)
+	t.Logf("rows of %d MB: at most %d MiB resident", size/1_000_000, peak>>20)
+	if peak > mostMemory+most {
+		t.Errorf("chorusd had %d MiB resident, want at most %d", peak>>20, (mostMemory+most)>>20)
+	}
+	d.terminate(t)
 }
 
 // inOrder has a client get the rows of insertMany, each once and in order.

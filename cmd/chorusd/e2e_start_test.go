@@ -94,7 +94,11 @@ func TestCheckpointLost(t *testing.T) {
 				`create notes 1 {"id":1,"user_id":7,"body":"a"}`, `create notes 2 {"id":2,"user_id":7,"body":"b"}`,
 			}
 			c.awaitHarmonics(t, "chorus.user.7", want...)
-			if id := c.got("chorus.user.7")[1].harmonic.ID; id.Generation() == first.Generation() {
+			eventually(t, "the client is told to load again", func() bool {
+				return slices.ContainsFunc(c.texts("chorus.user.7"), func(s string) bool { return strings.Contains(s, `"type":"reload"`) })
+			})
+			again := slices.DeleteFunc(slices.Clone(c.got("chorus.user.7")), func(e received) bool { return e.name == harmonic.EventControl })
+			if id := again[1].harmonic.ID; id.Generation() == first.Generation() {
 				t.Error("starting over keeps the generation")
 			} else if lost == "*checkpoint" && id.Seq() <= first.Seq() {
 				t.Errorf("starting over issues %s, not above %s", id, first)
