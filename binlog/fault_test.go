@@ -2,7 +2,6 @@ package binlog_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -105,22 +104,4 @@ func killDumps(db *servicestest.Database) error {
 		}
 	}
 	return list.Err()
-}
-
-func TestPurgedPositionIsLost(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(kind.String(), func(t *testing.T) {
-			server := servicestest.StartSQL(t, kind, services.SQLOptions{})
-			db := servicestest.CreateDatabase(t, server)
-			cfg := configOf(t, db)
-			from := current(t, cfg)
-			db.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, `INSERT INTO a VALUES (1)`, `FLUSH BINARY LOGS`, `INSERT INTO a VALUES (2)`, `FLUSH BINARY LOGS`)
-			purge := current(t, cfg)
-			db.MustExec(t, fmt.Sprintf(`PURGE BINARY LOGS TO '%s'`, purge.File))
-			err := ended(t, cfg, from, newRecorder(from), binlog.TableName{Schema: db.Name, Table: "a"})
-			if !errors.Is(err, binlog.ErrPositionLost) {
-				t.Errorf("ended with %v", err)
-			}
-		})
-	}
 }

@@ -28,18 +28,30 @@ type Position struct {
 	File   string
 	Offset uint64
 
+	log   logID
 	gtids mysql.GTIDSet // nil without GTIDs
 	// xa are the transactions that are prepared here, in order.
 	xa []prepared
 }
 
+// logID tells the file of a Position from others of the same name.
+type logID struct {
+	server string // its Identity; "" if not known
+	// created is when the server began the file, in seconds since the Unix
+	// epoch, as its format description says; 0 if not known.
+	created uint32
+}
+
 // positionText is the text form of a Position.
 type positionText struct {
-	Flavor Flavor     `json:"flavor"`
-	GTIDs  *string    `json:"gtids,omitempty"`
-	File   string     `json:"file,omitempty"`
-	Offset uint64     `json:"offset,omitempty"`
-	XA     []prepared `json:"xa,omitempty"`
+	Flavor Flavor  `json:"flavor"`
+	GTIDs  *string `json:"gtids,omitempty"`
+	File   string  `json:"file,omitempty"`
+	Offset uint64  `json:"offset,omitempty"`
+	// Server and Created are the fields of logID.
+	Server  string     `json:"server,omitempty"`
+	Created uint32     `json:"created,omitempty"`
+	XA      []prepared `json:"xa,omitempty"`
 }
 
 // ParsePosition reads what Position.String wrote.
@@ -48,7 +60,7 @@ func ParsePosition(text string) (Position, error) {
 	if err := json.Unmarshal([]byte(text), &t); err != nil {
 		return Position{}, fmt.Errorf("parse binlog position %q: %w", text, err)
 	}
-	p := Position{Flavor: t.Flavor, File: t.File, Offset: t.Offset, xa: t.XA}
+	p := Position{Flavor: t.Flavor, File: t.File, Offset: t.Offset, log: logID{t.Server, t.Created}, xa: t.XA}
 	if t.Flavor != MySQL && t.Flavor != MariaDB {
 		return Position{}, fmt.Errorf("parse binlog position %q: unknown flavor", text)
 	}
@@ -64,7 +76,7 @@ func ParsePosition(text string) (Position, error) {
 
 // String is the text form that ParsePosition reads: a JSON object.
 func (p Position) String() string {
-	t := positionText{Flavor: p.Flavor, File: p.File, Offset: p.Offset, XA: p.xa}
+	t := positionText{Flavor: p.Flavor, File: p.File, Offset: p.Offset, Server: p.log.server, Created: p.log.created, XA: p.xa}
 	if p.gtids != nil {
 		s := p.gtids.String()
 		t.GTIDs = &s
@@ -104,6 +116,7 @@ type Point struct {
 	Time   uint64
 	File   string
 	Offset uint64
+	log    logID
 	id     transactionID
 	// prepared is the XA transaction that was prepared here, decided the XID
 	// of one that has been committed or rolled back.
@@ -146,7 +159,7 @@ func (id transactionID) String() string {
 
 // Advance moves p to pt, the end of the next transaction.
 func (p *Position) Advance(pt Point) error {
-	p.File, p.Offset = pt.File, pt.Offset
+	p.File, p.Offset, p.log = pt.File, pt.Offset, pt.log
 	for _, xid := range []string{pt.decided, pt.preparedXID()} {
 		if i := p.prepared(xid); i >= 0 {
 			p.xa = slices.Delete(p.xa, i, i+1)

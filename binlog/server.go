@@ -20,6 +20,17 @@ type Server struct {
 	Current Position
 	// Earliest is where the log that it still has starts.
 	Earliest Position
+
+	logs []logFile // oldest first
+	// applied are the transactions that it has, also those that are not in
+	// its own log; nil without GTIDs.
+	applied mysql.GTIDSet
+}
+
+// logFile is a file of the binary log.
+type logFile struct {
+	name string
+	size uint64 // bytes
 }
 
 // Inspect asks the server who it is and where its binary log stands.
@@ -97,16 +108,16 @@ func (s *Server) inspectMySQL(conn *client.Conn) error {
 	if err != nil || !ok {
 		return err
 	}
-	s.Current = Position{Flavor: MySQL}
+	id := logID{server: s.Identity}
+	s.Current = Position{Flavor: MySQL, log: id}
 	s.Current.File, s.Current.Offset, err = fileAndOffset(status)
 	if err != nil {
 		return err
 	}
-	s.Earliest = Position{Flavor: MySQL}
-	if s.Earliest.File, err = firstLog(conn); err != nil {
+	if s.logs, err = listLogs(conn); err != nil {
 		return err
 	}
-	s.Earliest.Offset = logHeader
+	s.Earliest = Position{Flavor: MySQL, File: s.logs[0].name, Offset: logHeader, log: id}
 	if mode != "ON" {
 		return nil
 	}
@@ -117,6 +128,7 @@ func (s *Server) inspectMySQL(conn *client.Conn) error {
 	if s.Current.gtids, err = mysql.ParseMysqlGTIDSet(oneLine(string(status[4]))); err != nil {
 		return fmt.Errorf("read the executed GTIDs: %w", err)
 	}
+	s.applied = s.Current.gtids
 	if s.Earliest.gtids, err = mysql.ParseMysqlGTIDSet(oneLine(purged)); err != nil {
 		return fmt.Errorf("read the purged GTIDs: %w", err)
 	}
@@ -135,19 +147,27 @@ func (s *Server) inspectMariaDB(conn *client.Conn) error {
 	if err != nil || !ok {
 		return err
 	}
-	s.Current = Position{Flavor: MariaDB}
+	id := logID{server: s.Identity}
+	s.Current = Position{Flavor: MariaDB, log: id}
 	s.Current.File, s.Current.Offset, err = fileAndOffset(status)
 	if err != nil {
 		return err
 	}
-	s.Earliest = Position{Flavor: MariaDB, Offset: logHeader}
-	if s.Earliest.File, err = firstLog(conn); err != nil {
+	if s.logs, err = listLogs(conn); err != nil {
 		return err
 	}
+	s.Earliest = Position{Flavor: MariaDB, File: s.logs[0].name, Offset: logHeader, log: id}
 	for _, p := range []*Position{&s.Current, &s.Earliest} {
 		if err := p.findGTIDs(conn); err != nil {
 			return err
 		}
+	}
+	applied, err := one(conn, "SELECT @@GLOBAL.gtid_current_pos")
+	if err != nil {
+		return fmt.Errorf("ask for gtid_current_pos: %w", err)
+	}
+	if s.applied, err = mysql.ParseMariadbGTIDSet(applied); err != nil {
+		return fmt.Errorf("read gtid_current_pos: %w", err)
 	}
 	return nil
 }
@@ -171,16 +191,22 @@ func fileAndOffset(status [][]byte) (file string, offset uint64, err error) {
 	return string(status[0]), offset, nil
 }
 
-// firstLog names the oldest binary log file.
-func firstLog(conn *client.Conn) (string, error) {
+// listLogs lists the files of the binary log, oldest first: at least one.
+func listLogs(conn *client.Conn) ([]logFile, error) {
 	list, err := rows(conn, "SHOW BINARY LOGS")
 	if err != nil {
-		return "", fmt.Errorf("list the binary logs: %w", err)
+		return nil, fmt.Errorf("list the binary logs: %w", err)
 	}
 	if len(list) == 0 {
-		return "", fmt.Errorf("list the binary logs: there is none")
+		return nil, fmt.Errorf("list the binary logs: there is none")
 	}
-	return string(list[0][0]), nil
+	files := make([]logFile, len(list))
+	for i, row := range list {
+		if files[i].name, files[i].size, err = fileAndOffset(row); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 // oneLine takes out the line breaks that the server puts between UUIDs.

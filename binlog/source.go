@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -165,13 +166,22 @@ func fatal(format string, args ...any) error { return &fatalError{fmt.Errorf(for
 
 // stream reads over one connection until it ends.
 func (s *Source) stream(ctx context.Context, t *tail) error {
-	if err := s.verify(ctx, t.pos); err != nil {
+	now, err := s.verify(ctx, t.pos)
+	if err != nil {
 		return err
 	}
+	t.connectedTo(now)
 	if err := t.present(ctx); err != nil {
 		return err
 	}
-	return s.dump(ctx, t)
+	err = s.dump(ctx, t)
+	if errors.Is(err, ErrPositionLost) {
+		// The server says little about why.
+		if _, reason := s.verify(ctx, t.pos); errors.Is(reason, ErrPositionLost) {
+			return reason
+		}
+	}
+	return err
 }
 
 // dump reads from the tail's position, as far as the server goes.
@@ -216,8 +226,12 @@ func (s *Source) dump(ctx context.Context, t *tail) error {
 		return own
 	default:
 	}
+	if e, ok := serverError(err); ok && strings.Contains(e.Message, "same server_uuid/server_id") {
+		// MySQL's one code for all that ends a reading; %v makes it pass.
+		return fmt.Errorf("another replica has the server id %d (mysql.server_id): %v", cfg.ServerID, err)
+	}
 	if isError(err, mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG) {
-		return fatal("%w: %w", ErrPositionLost, err)
+		return lost("%w", err)
 	}
 	// Wrapped also because go-mysql's own errors print their stack in a log.
 	return fmt.Errorf("read from %s: %w", s.cfg.Addr, err)
@@ -264,30 +278,4 @@ func (s *Source) syncerConfig() (replication.BinlogSyncerConfig, error) {
 		cfg.Host, cfg.Port = host, uint16(n)
 	}
 	return cfg, nil
-}
-
-// verify makes sure that the server still is one whose log goes on from pos.
-func (s *Source) verify(ctx context.Context, pos Position) error {
-	now, err := Inspect(ctx, s.cfg)
-	if err != nil {
-		return err
-	}
-	if now.Flavor != s.server.Flavor {
-		return fatal("the server is now %s, it was %s", now.Flavor, s.server.Flavor)
-	}
-	if pos.gtids == nil {
-		if now.Identity != s.server.Identity {
-			return fatal("%w: another server (%s, before %s) answers, and without GTIDs its positions mean something else",
-				ErrPositionLost, now.Identity, s.server.Identity)
-		}
-		return nil
-	}
-	if now.Current.gtids == nil {
-		return fatal("%w: the server has no GTIDs any more, by which its log was read so far: gtid_mode and the binary log must be on", ErrPositionLost)
-	}
-	if now.Flavor == MySQL && !now.Current.gtids.Contain(pos.gtids) {
-		return fatal("%w: the server lacks transactions that were read before: it has %s, read were %s",
-			ErrPositionLost, now.Current.gtids, pos.gtids)
-	}
-	return nil
 }

@@ -257,41 +257,6 @@ func TestStopWhileTheServerAnswersNothing(t *testing.T) {
 	}
 }
 
-// TestAnotherServerIsNoticed: its log does not go on where the first one's ended.
-func TestAnotherServerIsNoticed(t *testing.T) {
-	first := servicestest.NewDatabase(t, services.MySQL)
-	first.MustExec(t, `CREATE TABLE a (id INT PRIMARY KEY)`, "INSERT INTO a VALUES (1)")
-	cfg := configOf(t, first)
-	server, err := binlog.Inspect(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := configOf(t, servicestest.CreateDatabase(t, servicestest.StartSQL(t, services.MySQL, services.SQLOptions{})))
-	err = binlog.NewSource(other, server, nil).Run(t.Context(), server.Current, newRecorder(server.Current))
-	if !errors.Is(err, binlog.ErrPositionLost) || !strings.Contains(err.Error(), "the server lacks transactions that were read before") {
-		t.Errorf("the tail ended with %v", err)
-	}
-	mariadb := configOf(t, servicestest.NewDatabase(t, services.MariaDB))
-	err = binlog.NewSource(mariadb, server, nil).Run(t.Context(), server.Current, newRecorder(server.Current))
-	if err == nil || !strings.Contains(err.Error(), "the server is now mariadb, it was mysql") {
-		t.Errorf("the tail ended with %v", err)
-	}
-	bare := configOf(t, servicestest.CreateDatabase(t, withoutGTIDs(t)))
-	err = binlog.NewSource(bare, server, nil).Run(t.Context(), server.Current, newRecorder(server.Current))
-	if !errors.Is(err, binlog.ErrPositionLost) || !strings.Contains(err.Error(), "the server has no GTIDs any more") {
-		t.Errorf("the tail ended with %v", err)
-	}
-	info, err := binlog.Inspect(t.Context(), bare)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info.Identity = "another"
-	err = binlog.NewSource(bare, info, nil).Run(t.Context(), info.Current, newRecorder(info.Current))
-	if !errors.Is(err, binlog.ErrPositionLost) || !strings.Contains(err.Error(), "another server") {
-		t.Errorf("the tail ended with %v", err)
-	}
-}
-
 // TestErrorOfTheHandlerEndsTheTail, and a panic does, rather than being taken
 // for a broken connection.
 func TestErrorOfTheHandlerEndsTheTail(t *testing.T) {

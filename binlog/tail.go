@@ -26,6 +26,8 @@ type tail struct {
 	// file and offset are where the last event ended.
 	file   string
 	offset uint64
+	log    logID  // which file that is
+	quiet  int    // heartbeats since the last event
 	skipTo uint64 // what ends up to here was read before
 	away   bool   // the server went away and that was logged
 	fresh  bool   // an event came over this connection
@@ -74,7 +76,7 @@ type mapped struct {
 
 func newTail(s *Source, from Position, h Handler) *tail {
 	t := &tail{source: s, h: h, pos: from, tables: map[uint64]*mapped{}, names: s.wanted, shape: map[TableName]*shape{}}
-	t.file, t.offset = from.File, from.Offset
+	t.file, t.offset, t.log = from.File, from.Offset, from.log
 	return t
 }
 
@@ -105,7 +107,7 @@ func (t *tail) interrupt() {
 	}
 	// Where the next connection starts; in the middle of a transaction is no
 	// place to be idle.
-	t.file, t.offset = t.pos.File, t.pos.Offset
+	t.file, t.offset, t.log = t.pos.File, t.pos.Offset, t.pos.log
 	clear(t.tables)
 	t.parser = nil
 	if t.sql != nil {
@@ -125,6 +127,11 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 		}
 	}
 	h := e.Header
+	switch h.EventType {
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+	default:
+		t.quiet = 0
+	}
 	t.offset = follow(t.offset, h)
 	if _, ok := e.Event.(*replication.GenericEvent); ok && t.offset <= t.skipTo {
 		return nil
@@ -132,12 +139,16 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	switch ev := e.Event.(type) {
 	case *replication.FormatDescriptionEvent:
 		clear(t.tables)
-		return t.formatParser(e.RawData)
+		t.log.created = h.Timestamp
+		if err := t.formatParser(e.RawData); err != nil {
+			return err
+		}
+		return t.idle()
 	case *replication.RotateEvent:
 		// A dump by GTID starts with a made-up one to the start of the file,
 		// whose events before the GTIDs it leaves out.
 		if name := string(ev.NextLogName); name != t.file || h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 {
-			t.file, t.offset = name, ev.Position
+			t.file, t.offset, t.log.created = name, ev.Position, 0
 		}
 		return t.idle()
 	case *replication.GenericEvent:
@@ -201,6 +212,9 @@ func (t *tail) event(ctx context.Context, e event) error {
 		// skipped; MariaDB's is 0 above 4 GiB.
 		if !t.tx.open && e.logPos > uint32(t.offset) {
 			t.offset = page(t.offset) | uint64(e.logPos)
+		}
+		if err := t.awaken(ctx); err != nil {
+			return err
 		}
 		return t.idle()
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
@@ -305,7 +319,7 @@ func timed(tx transaction, e event) transaction {
 }
 
 func (t *tail) point() Point {
-	return Point{Time: t.tx.time, File: t.file, Offset: t.offset, id: t.tx.id}
+	return Point{Time: t.tx.time, File: t.file, Offset: t.offset, log: t.log, id: t.tx.id}
 }
 
 func (t *tail) commit(ctx context.Context) error {
@@ -335,7 +349,7 @@ func (t *tail) end(ctx context.Context, pt Point) error {
 
 func (t *tail) idle() error {
 	if !t.tx.open && t.offset >= t.skipTo {
-		pt := Point{File: t.file, Offset: t.offset}
+		pt := Point{File: t.file, Offset: t.offset, log: t.log}
 		if err := t.pos.Advance(pt); err != nil {
 			return &fatalError{err}
 		}
