@@ -227,8 +227,8 @@ func (s *Source) dump(ctx context.Context, t *tail) error {
 	default:
 	}
 	if e, ok := serverError(err); ok && strings.Contains(e.Message, "same server_uuid/server_id") {
-		// MySQL's one code for all that ends a reading; %v makes it pass.
-		return fmt.Errorf("another replica has the server id %d (mysql.server_id): %v", cfg.ServerID, err)
+		// Not an answer about the position: it passes, as on MariaDB.
+		return fmt.Errorf("another replica has the server id %d (mysql.server_id): %s", cfg.ServerID, e.Message)
 	}
 	if isError(err, mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG) {
 		return lost("%w", err)

@@ -249,10 +249,10 @@ func (t *tail) connectedTo(now Server) {
 const quietHeartbeats = 3
 
 // awaken ends a reading that nothing would come from any more: after a reset
-// MySQL keeps it waiting at the end of a file that is gone, until the new one
-// has become as long. (MariaDB ends it.)
+// servers may keep it waiting at the end of a file that is gone, MySQL until
+// the new one has become as long.
 func (t *tail) awaken(ctx context.Context) error {
-	if t.quiet++; t.quiet < quietHeartbeats || t.second != nil || t.source.server.Flavor != MySQL {
+	if t.quiet++; t.quiet < quietHeartbeats || t.second != nil || t.log.server == "" {
 		return nil
 	}
 	t.quiet = 0
