@@ -25,7 +25,7 @@ var (
 
 // aside makes a tail that reads from a place of the log, by file and offset.
 // The server would end one of two readers with the same id.
-func (t *tail) aside(at place, wanted map[TableName]bool, h Handler) *tail {
+func (t *tail) aside(at place, wanted *watched, h Handler) *tail {
 	cfg := t.source.cfg
 	cfg.ServerID = anyServerID()
 	s := &Source{cfg: cfg, server: t.source.server, wanted: wanted}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -39,9 +40,10 @@ type Report struct {
 	Problems []Problem
 }
 
-// Check looks at everything that reading these tables needs: the server's
-// settings, the user's grants, the tables. It finds all problems at once.
-func Check(ctx context.Context, cfg Config, tables []TableName) Report {
+// Check looks at everything that reading these tables needs, and those that
+// fit a pattern: the server's settings, the user's grants, the tables. It finds
+// all problems at once. That nothing fits a pattern is none.
+func Check(ctx context.Context, cfg Config, tables []TableName, patterns ...Pattern) Report {
 	r := Report{Tables: map[TableName]*Table{}}
 	conn, err := cfg.connect(ctx)
 	if err != nil {
@@ -55,8 +57,20 @@ func Check(ctx context.Context, cfg Config, tables []TableName) Report {
 		name, host, _ := strings.Cut(user, "@")
 		c.user = fmt.Sprintf("'%s'@'%s'", strings.ReplaceAll(name, "'", "''"), host)
 	}
+	fitting, err := matching(conn, patterns)
+	if err != nil {
+		c.add("%v", "", err)
+	}
+	for _, name := range fitting {
+		if !slices.Contains(tables, name) {
+			tables = append(slices.Clip(tables), name)
+		}
+	}
 	c.settings(tables)
 	c.privileges(ctx, cfg)
+	for _, p := range patterns {
+		c.pattern(p)
+	}
 	for _, name := range tables {
 		c.table(name)
 	}

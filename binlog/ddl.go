@@ -3,7 +3,6 @@ package binlog
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -59,26 +58,40 @@ func (t *tail) present(ctx context.Context) error {
 		return err
 	}
 	t.source.shapes.only(t.names)
-	wanted := make([]TableName, 0, len(t.names))
-	for name := range t.names {
-		wanted = append(wanted, name)
+	now, err := matching(t.sql, t.names.patterns)
+	if err != nil {
+		return err
 	}
-	slices.SortFunc(wanted, func(a, b TableName) int { return strings.Compare(a.String(), b.String()) })
+	for _, name := range now {
+		t.names.has(name)
+	}
+	wanted := t.names.list()
 	for _, name := range wanted {
-		if known := t.source.shapes.at(name, t.pos); known != nil {
-			t.shape[name] = known
-		} else if err := t.look(ctx, name, t.pos); err != nil {
+		if err := t.recall(ctx, name); err != nil {
 			return err
 		}
 	}
 	t.presented = true
-	for _, name := range wanted {
-		err := t.h.Definition(ctx, &Definition{Name: name, Table: t.shape[name].table, shapes: t.source.shapes})
-		if err != nil {
+	for i, name := range wanted {
+		d := &Definition{Name: name, Table: t.shape[name].table}
+		if i == len(wanted)-1 { // those of all are long
+			d.shapes = t.source.shapes
+		}
+		if err := t.h.Definition(ctx, d); err != nil {
 			return &fatalError{err}
 		}
 	}
 	return nil
+}
+
+// recall finds a table's shape where reading is: what is known of it there, or
+// else what the dictionary says.
+func (t *tail) recall(ctx context.Context, name TableName) error {
+	if known := t.source.shapes.at(name, t.pos); known != nil {
+		t.shape[name] = known
+		return nil
+	}
+	return t.look(ctx, name, t.pos)
 }
 
 // ask makes sure that there is a connection to ask over, and asks what stays.
@@ -206,10 +219,12 @@ func (t *tail) awaitStatement() error {
 // certain is a table's shape here; nil if it cannot be known, since a
 // statement changed it between here and the dictionary's answer.
 func (t *tail) certain(ctx context.Context, name TableName) (*shape, error) {
-	s := t.shape[name]
-	if s == nil {
-		return nil, nil
+	if t.shape[name] == nil { // it fits a pattern, and no statement told of it
+		if err := t.recall(ctx, name); err != nil {
+			return nil, err
+		}
 	}
+	s := t.shape[name]
 	if !s.judged {
 		if !t.pos.Covers(s.upto) {
 			from := t.pos

@@ -25,24 +25,27 @@ type definer struct {
 
 // effectsOf lists, by name, what a statement may have done to wanted tables.
 // fold says that the server's tables have no upper and lower case.
-func effectsOf(wanted map[TableName]bool, schema, text string, mode sqlMode, fold bool) []effect {
+func effectsOf(wanted *watched, schema, text string, mode sqlMode, fold bool) []effect {
 	d := definer{parser: parser{tokens: tokens(text, mode)}, schema: schema, effects: map[TableName]*effect{}}
 	d.find = func(n TableName) (TableName, bool) {
-		if !fold || wanted[n] {
-			return n, wanted[n]
+		if !fold {
+			return n, wanted.has(n)
 		}
-		for w := range wanted {
+		for w := range wanted.known {
 			if strings.EqualFold(w.Schema, n.Schema) && strings.EqualFold(w.Table, n.Table) {
 				return w, true
 			}
 		}
-		return n, false
+		return n.lower(), wanted.has(n.lower())
 	}
-	if d.harmless() {
+	if wanted.none() || d.harmless() {
 		return nil
 	}
 	d.statement(wanted, fold)
-	for name := range wanted {
+	if len(wanted.patterns) > 0 {
+		d.meet()
+	}
+	for name := range wanted.known {
 		if d.mentions(name) || !d.sees(name.Table) && mentions(text, schema, name) {
 			d.mark(name, Altered)
 		}
@@ -89,6 +92,17 @@ func (d *definer) mentions(name TableName) bool {
 			return strings.EqualFold(n.Schema, name.Schema) && strings.EqualFold(n.Table, name.Table)
 		})
 	})
+}
+
+// meet makes known the tables among the tokens that fit a pattern.
+func (d *definer) meet() {
+	for _, t := range d.tokens {
+		if t.chain != nil {
+			for _, n := range t.chain.tables(d.schema) {
+				d.find(n)
+			}
+		}
+	}
 }
 
 // sees says whether a name stands anywhere among the tokens.
@@ -141,7 +155,7 @@ func (d *definer) table() TableName {
 	return t.chain.table(d.schema)
 }
 
-func (d *definer) statement(wanted map[TableName]bool, fold bool) {
+func (d *definer) statement(wanted *watched, fold bool) {
 	switch {
 	case d.take("TRUNCATE"):
 		d.take("TABLE")
@@ -184,11 +198,9 @@ func (d *definer) statement(wanted map[TableName]bool, fold bool) {
 	}
 }
 
-func (d *definer) dropDatabase(database string, wanted map[TableName]bool, fold bool) {
-	for name := range wanted {
-		if name.Schema == database || fold && strings.EqualFold(name.Schema, database) {
-			d.mark(name, Dropped)
-		}
+func (d *definer) dropDatabase(database string, wanted *watched, fold bool) {
+	for _, name := range wanted.in(database, fold) {
+		d.mark(name, Dropped)
 	}
 }
 
@@ -334,10 +346,9 @@ func (t *tail) effects(schema, text string, status []byte) []effect {
 		decoded, ok := decodeText(charset, text)
 		if !ok {
 			var all []effect
-			for name := range t.names {
+			for _, name := range t.names.list() {
 				all = append(all, effect{name: name, kind: Replaced})
 			}
-			slices.SortFunc(all, func(a, b effect) int { return strings.Compare(a.name.String(), b.name.String()) })
 			return all
 		}
 		text = decoded

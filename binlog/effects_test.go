@@ -7,9 +7,7 @@ import (
 )
 
 func TestEffectsOfStatements(t *testing.T) {
-	wanted := map[TableName]bool{
-		{"app", "todos"}: true, {"app", "a`b"}: true, {"other", "todos"}: true, {"app", "Größe"}: true, {"app", "order"}: true,
-	}
+	wanted := watch([]TableName{{"app", "todos"}, {"app", "a`b"}, {"other", "todos"}, {"app", "Größe"}, {"app", "order"}})
 	for _, c := range []struct {
 		statement, want string
 	}{
@@ -85,12 +83,65 @@ func TestEffectsOfStatements(t *testing.T) {
 	}
 }
 
+// TestEffectsOnTenants: a table that fits a pattern counts from the first
+// statement that names it, and DROP DATABASE even without one.
+func TestEffectsOnTenants(t *testing.T) {
+	for _, c := range []struct {
+		schema, statement string
+		fold              bool
+		want              string
+	}{
+		{"tenant_a", "CREATE TABLE todos (id INT)", false, "[tenant_a.todos altered]"},
+		{"x", "CREATE TABLE `tenant_a`.todos LIKE tenant_b.todos", false, "[tenant_a.todos altered tenant_b.todos altered]"},
+		{"x", "TRUNCATE tenant_a.todos", false, "[tenant_a.todos emptied]"},
+		{"x", "DROP TABLE tenant_a.todos, tenant_a.others, tenant.todos", false, "[tenant_a.todos dropped]"},
+		{"x", "RENAME TABLE app.todos TO tenant_a.todos", false, "[tenant_a.todos replaced]"},
+		{"x", "DROP DATABASE tenant_a", false, "[tenant_a.todos dropped]"},
+		{"x", "DROP DATABASE atenant_", false, "[]"},
+		{"x", "CREATE DATABASE tenant_a", false, "[]"},
+		{"x", "TRUNCATE tenantXa.todos", false, "[]"},
+		{"x", "TRUNCATE Tenant_A.Todos", false, "[]"},
+		{"x", "TRUNCATE Tenant_A.Todos", true, "[tenant_a.todos emptied]"},
+		{"x", "TRUNCATE tenant_A.todos", true, "[tenant_a.todos emptied]"},
+		{"x", "DROP DATABASE Tenant_A", true, "[tenant_a.todos dropped]"},
+		{"x", "DROP DATABASE mysql", false, "[]"},
+	} {
+		got := []string{}
+		for _, e := range effectsOf(watch(nil, Pattern{Prefix: "tenant_", Table: "todos"}), c.schema, c.statement, sqlMode{}, c.fold) {
+			got = append(got, e.name.String()+" "+e.kind.String())
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s: got %v, want %s", c.statement, got, c.want)
+		}
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for database, want := range map[string]string{
+		"tenant_1_db": "1", "tenant__db": "", "tenant_a_db_db": "a_db",
+		"tenant_db": "no", "tenantx1_db": "no", "Tenant_1_db": "no", "tenant_1": "no",
+	} {
+		rest, ok := Pattern{"tenant_", "_db", "todos"}.Rest(database)
+		if !ok {
+			rest = "no"
+		}
+		if rest != want {
+			t.Errorf("%s: got %q, want %q", database, rest, want)
+		}
+	}
+	for _, own := range []string{"mysql", "sys", "information_schema", "performance_schema"} {
+		if _, ok := (Pattern{Table: "user"}).Rest(own); ok {
+			t.Errorf("%% fits the server's own database %s", own)
+		}
+	}
+}
+
 func FuzzEffects(f *testing.F) {
 	f.Add("ALTER TABLE todos ADD (a INT, b INT), RENAME TO x")
 	f.Add("RENAME TABLE a TO b, todos TO")
 	f.Add("DROP TABLE IF EXISTS ,,")
 	f.Add("ALTER TABLE todos CONVERT")
 	f.Fuzz(func(_ *testing.T, text string) {
-		effectsOf(map[TableName]bool{{"app", "todos"}: true}, "app", text, sqlMode{}, true)
+		effectsOf(watch([]TableName{{"app", "todos"}}, Pattern{Prefix: "t_", Table: "todos"}), "app", text, sqlMode{}, true)
 	})
 }

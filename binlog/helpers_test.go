@@ -41,6 +41,15 @@ type recorder struct {
 	fail   func(line string) error
 	// definitions are what statements did: "dropped t".
 	definitions []string
+	// databases says that lines have tables' whole names.
+	databases bool
+}
+
+func (r *recorder) name(of binlog.TableName) string {
+	if r.databases {
+		return of.String()
+	}
+	return of.Table
 }
 
 func newRecorder(from binlog.Position) *recorder {
@@ -49,7 +58,7 @@ func newRecorder(from binlog.Position) *recorder {
 
 func (r *recorder) Change(_ context.Context, c *binlog.Change) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", [...]string{"insert", "update", "delete"}[c.Kind], c.Table().Name.Table)
+	fmt.Fprintf(&b, "%s %s", [...]string{"insert", "update", "delete"}[c.Kind], r.name(c.Table().Name))
 	for _, row := range []*binlog.Row{c.Before, c.After} {
 		if row == nil {
 			continue

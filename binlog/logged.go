@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -119,7 +120,7 @@ func (t *tail) loadData(ctx context.Context, body []byte) error {
 // that nobody can tell which rows it changed. It may pass if it cannot have
 // changed a mapped one.
 func (t *tail) statement(ctx context.Context, schema, text string, status []byte) error {
-	if len(t.source.wanted) == 0 {
+	if t.source.wanted.none() {
 		return nil
 	}
 	s := readStatus(status)
@@ -143,14 +144,9 @@ func (t *tail) statement(ctx context.Context, schema, text string, status []byte
 }
 
 func (t *tail) wantsDatabase(databases []string) bool {
-	for name := range t.source.wanted {
-		for _, database := range databases {
-			if strings.EqualFold(name.Schema, database) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(databases, func(database string) bool {
+		return len(t.source.wanted.in(database, true)) > 0
+	})
 }
 
 // reached says which mapped table, and by what way, a statement may change; "" if none.

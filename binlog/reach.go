@@ -15,7 +15,7 @@ import (
 // to the tables that they may change, as the server's dictionary is now.
 type reach struct {
 	flavor Flavor
-	wanted map[TableName]bool // in lower case
+	wanted *watched // in lower case
 	// harmless are the things that lead to no mapped table.
 	harmless map[thing]bool
 	passed   string   // place of the first statement that was let pass
@@ -45,11 +45,7 @@ type unclearError struct{ why string }
 func (e *unclearError) Error() string { return e.why }
 
 func newReach(s *Source) *reach {
-	r := &reach{flavor: s.server.Flavor, wanted: map[TableName]bool{}, harmless: map[thing]bool{}}
-	for name := range s.wanted {
-		r.wanted[name.lower()] = true
-	}
-	return r
+	return &reach{flavor: s.server.Flavor, wanted: s.wanted.lower(), harmless: map[thing]bool{}}
 }
 
 func (n TableName) lower() TableName {
@@ -62,7 +58,7 @@ func (r *reach) ofStatement(conn *client.Conn, schema, text string, mode sqlMode
 	r.conn, r.open = conn, map[thing]bool{}
 	refs := referencesOf(text, mode)
 	for _, c := range refs.written {
-		if name := c.table(schema); r.wanted[name.lower()] {
+		if name := c.table(schema); r.wanted.has(name.lower()) {
 			return name.String(), nil
 		}
 	}
@@ -95,10 +91,8 @@ func (r *reach) elsewhere(schema string, refs references) bool {
 	}
 	for _, c := range slices.Concat(refs.written, refs.called, refs.named) {
 		for _, name := range c.tables(schema) {
-			for wanted := range r.wanted {
-				if wanted.Schema == name.lower().Schema {
-					return false
-				}
+			if len(r.wanted.in(name.lower().Schema, false)) > 0 {
+				return false
 			}
 		}
 	}
@@ -178,7 +172,7 @@ func through(table string, err error, step string, name TableName) (string, erro
 
 // write follows a table or view that is written.
 func (r *reach) write(name TableName) (string, error) {
-	if r.wanted[name.lower()] {
+	if r.wanted.has(name.lower()) {
 		return name.String(), nil
 	}
 	if !r.enter(written, name) {

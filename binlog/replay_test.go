@@ -28,21 +28,22 @@ func (s *chronicle) Definition(_ context.Context, d *binlog.Definition) error {
 	defer s.mu.Unlock()
 	s.shapes, _ = d.Shapes(s.first)
 	if d.Kind != binlog.Present {
-		s.lines = append(s.lines, fmt.Sprintf("%s %s %q", d.Kind, d.Name.Table, d.Touched))
+		s.lines = append(s.lines, fmt.Sprintf("%s %s %q", d.Kind, s.name(d.Name), d.Touched))
 	}
 	return nil
 }
 
 // tell reads from a position to the end of the log; the error is why it could not.
-func tell(t *testing.T, cfg binlog.Config, from binlog.Position, shapes string, table binlog.TableName) (*chronicle, error) {
+func tell(t *testing.T, cfg binlog.Config, from binlog.Position, shapes string, table binlog.TableName, patterns ...binlog.Pattern) (*chronicle, error) {
 	t.Helper()
 	server, err := binlog.Inspect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newChronicle(from)
+	s.databases = len(patterns) > 0
 	cfg.ServerID += 1 << 20
-	source := binlog.NewSource(cfg, server, []binlog.TableName{table})
+	source := binlog.NewSource(cfg, server, []binlog.TableName{table}, patterns...)
 	if err := source.Recall(shapes); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func (t *tail) tableMap(ctx context.Context, e event) error {
 		return err
 	}
 	m := &mapped{body: bytes.Clone(e.body)}
-	if t.source.wanted[name] {
+	if t.source.wanted.has(name) {
 		if m.table, err = t.tableVersion(ctx, name, e); err != nil {
 			return err
 		}

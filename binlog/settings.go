@@ -89,11 +89,7 @@ func (c *checker) replicates() {
 
 // filters checks that the databases of the tables are logged.
 func (c *checker) filters(tables []TableName) {
-	status, ok, err := logStatus(c.conn, c.Server.Flavor)
-	if err != nil || !ok || len(status) < 4 {
-		return // privileges says so
-	}
-	only, except := databaseList(status[2]), databaseList(status[3])
+	only, except := c.logFilters()
 	checked := map[string]bool{}
 	for _, t := range tables {
 		database := t.Schema
@@ -108,6 +104,16 @@ func (c *checker) filters(tables []TableName) {
 			c.add("database %s is not logged: binlog_ignore_db names it", "take it out of binlog_ignore_db in the server's configuration and restart it", database)
 		}
 	}
+}
+
+// logFilters are the databases that are logged, of which none means all, and
+// those that are not.
+func (c *checker) logFilters() (only, except []string) {
+	status, ok, err := logStatus(c.conn, c.Server.Flavor)
+	if err != nil || !ok || len(status) < 4 {
+		return nil, nil // privileges says so
+	}
+	return databaseList(status[2]), databaseList(status[3])
 }
 
 func databaseList(text []byte) []string {

@@ -52,9 +52,9 @@ func (s *history) add(name TableName, added *shape) {
 }
 
 // only forgets other tables than these: what was done to those is not followed.
-func (s *history) only(wanted map[TableName]bool) {
+func (s *history) only(wanted *watched) {
 	for name := range s.of {
-		if !wanted[name] {
+		if !wanted.has(name) {
 			delete(s.of, name)
 		}
 	}

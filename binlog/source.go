@@ -64,21 +64,17 @@ type Handler interface {
 type Source struct {
 	cfg    Config
 	server Server
-	wanted map[TableName]bool
+	wanted *watched
 	shapes *history
 }
 
-// NewSource makes a source of the changes of the given tables. server is
-// what Inspect said of the server.
-func NewSource(cfg Config, server Server, tables []TableName) *Source {
-	s := &Source{
-		cfg: cfg, server: server, wanted: make(map[TableName]bool, len(tables)),
+// NewSource makes a source of the changes of the given tables, and of those
+// that fit a pattern, now or later. server is what Inspect said of the server.
+func NewSource(cfg Config, server Server, tables []TableName, patterns ...Pattern) *Source {
+	return &Source{
+		cfg: cfg, server: server, wanted: watch(tables, patterns...),
 		shapes: &history{of: map[TableName][]*shape{}},
 	}
-	for _, t := range tables {
-		s.wanted[t] = true
-	}
-	return s
 }
 
 // Backoff between attempts to reach the server.

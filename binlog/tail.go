@@ -37,7 +37,7 @@ type tail struct {
 	tables map[uint64]*mapped
 	sets   charsets
 	fold   bool                 // tables' names have no upper and lower case
-	names  map[TableName]bool   // whose statements matter
+	names  *watched             // whose statements matter
 	shape  map[TableName]*shape // as of the last statement
 	ahead  *ahead
 	// presented is set once the handler knows what tables look like at the start.

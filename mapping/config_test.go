@@ -134,7 +134,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 			`todos.visible_to: user channel "{id}.user" must be text and one {id}, like "chorus.user.{id}"`,
 		}},
 		{"user channel of a column", with(func(t *mapping.Table) { t.UserChannel = "u.{user_id}" }), []string{
-			`todos.visible_to: user channel "u.{user_id}": {user_id} is not known, only {id} is`,
+			`todos.visible_to: user channel "u.{user_id}": {user_id} is not known, only {id} and {@tenant} are`,
 		}},
 	}
 	for _, c := range cases {

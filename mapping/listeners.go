@@ -11,12 +11,17 @@ import (
 // channelValue is what a column's value may be in a channel's name; see plain.
 const channelValue = `[A-Za-z0-9_\-=@,;]+`
 
-// pattern matches the names that a scope's channels can have.
+// pattern matches the names that a scope's channels can have. What it captures
+// are the tenants.
 func (s *scope) pattern() *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("^" + privatePrefix)
 	for _, p := range s.parts {
-		if p.column != "" {
+		switch p.column {
+		case "":
+		case tenantColumn:
+			b.WriteString("(" + channelValue + ")")
+		default:
 			b.WriteString(channelValue)
 		}
 		b.WriteString(regexp.QuoteMeta(p.literal))
@@ -25,40 +30,37 @@ func (s *scope) pattern() *regexp.Regexp {
 	return regexp.MustCompile(b.String()) // of literals only
 }
 
-// Reaches says whether a channel is one that the rules of a table, by the name
-// that clients know, can send to; with "", the rules of any. It may be called
-// by several goroutines at once.
-func (m *Mapper) Reaches(table, channel string) bool {
-	for _, rules := range m.rules {
-		for _, r := range rules {
-			if (table == "" || r.name == table) && slices.ContainsFunc(r.channels, func(p *regexp.Regexp) bool { return p.MatchString(channel) }) {
-				return true
-			}
-		}
+// Reaches says whether a channel is one that the rules of a table with an ID
+// can send to; with "", the rules of any. It may be called by several
+// goroutines at once.
+func (m *Mapper) Reaches(id, channel string) bool {
+	if id == "" {
+		return slices.ContainsFunc(m.rules, func(r *rule) bool {
+			return slices.ContainsFunc(r.channels, func(p *regexp.Regexp) bool { return p.MatchString(channel) })
+		})
 	}
-	return false
+	f, ok := m.find(id)
+	return ok && slices.ContainsFunc(f.channels, func(p *regexp.Regexp) bool {
+		found := p.FindStringSubmatch(channel)
+		return found != nil && !slices.ContainsFunc(found[1:], func(tenant string) bool { return tenant != f.tenant })
+	})
 }
 
-// TablesOf lists the tables, by the names that clients know, that are made of
-// one of the database's.
+// TablesOf lists the IDs of the tables that are made of one of the database's.
 func (m *Mapper) TablesOf(source binlog.TableName) []string {
-	names := make([]string, len(m.rules[source]))
-	for i, r := range m.rules[source] {
-		names[i] = r.name
+	list := m.rulesOf(source)
+	ids := make([]string, len(list))
+	for i, f := range list {
+		ids[i] = f.id()
 	}
-	return names
+	return ids
 }
 
-// Syncs says whether clients get one of a source's columns as part of a table.
-func (m *Mapper) Syncs(table string, columns []string) bool {
-	for _, rules := range m.rules {
-		for _, r := range rules {
-			if r.name == table && slices.ContainsFunc(columns, r.syncs) {
-				return true
-			}
-		}
-	}
-	return false
+// Syncs says whether clients get one of a source's columns as part of a table
+// with an ID.
+func (m *Mapper) Syncs(id string, columns []string) bool {
+	f, ok := m.find(id)
+	return ok && slices.ContainsFunc(columns, f.syncs)
 }
 
 func (r *rule) syncs(column string) bool {

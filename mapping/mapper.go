@@ -27,10 +27,11 @@ const (
 
 // Mapper applies the rules. It is for one goroutine.
 type Mapper struct {
-	loc   *time.Location
-	rules map[binlog.TableName][]*rule
-	hash  string
-	heads []string // literal heads of the channels' names
+	loc    *time.Location
+	rules  []*rule // by name
+	byName map[string]*rule
+	hash   string
+	heads  []string // literal heads of the channels' names
 
 	plans map[*binlog.Table][]*Plan
 	names map[string]string // channel names made before
@@ -40,13 +41,39 @@ type Mapper struct {
 // rule is one table of the TOML, checked but not yet fitted to columns.
 type rule struct {
 	name    string
-	source  binlog.TableName
+	source  source
 	table   Table
 	scopes  []scope
 	events  [3]string // by operation
 	payload Payload
 	// channels match the names that scopes give.
 	channels []*regexp.Regexp
+}
+
+// fitted is a rule for one table of the database.
+type fitted struct {
+	*rule
+	from   binlog.TableName
+	tenant string
+}
+
+// id is what Plan.ID returns.
+func (f fitted) id() string {
+	if f.source.pattern == nil {
+		return f.name
+	}
+	return f.name + tenantSeparator + f.from.Schema
+}
+
+// rulesOf are those for a table of the database.
+func (m *Mapper) rulesOf(name binlog.TableName) []fitted {
+	var list []fitted
+	for _, r := range m.rules {
+		if tenant, ok := r.source.of(name); ok {
+			list = append(list, fitted{r, name, tenant})
+		}
+	}
+	return list
 }
 
 // A Problem is something wrong with the rules.
@@ -72,11 +99,10 @@ func (p *problems) add(option, format string, args ...any) {
 // DATETIME columns are read.
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
-		loc: loc, rules: map[binlog.TableName][]*rule{},
+		loc: loc, byName: map[string]*rule{},
 		plans: map[*binlog.Table][]*Plan{}, names: map[string]string{},
 	}
 	var all []Problem
-	var rules []*rule
 	if _, err := parseUserChannel(cfg.UserChannel); err != nil {
 		all = append(all, Problem{Option: "channels.user", Text: err.Error()})
 		cfg.UserChannel = "chorus.user.{id}" // so that it is said once
@@ -84,17 +110,19 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Tables)) {
 		r, wrong := newRule(name, cfg.Tables[name], cfg, database)
 		all = append(all, wrong...)
-		if r.source != (binlog.TableName{}) {
-			m.rules[r.source] = append(m.rules[r.source], r)
-		}
-		rules = append(rules, r)
+		m.rules = append(m.rules, r)
+		m.byName[name] = r
 		for _, s := range r.scopes {
 			m.heads = append(m.heads, privatePrefix+head(s.parts))
 		}
 	}
 	m.heads = shortest(m.heads)
-	for _, r := range rules {
-		all = append(all, r.trespasses(rules)...)
+	for _, r := range m.rules {
+		all = append(all, r.trespasses(m.rules)...)
+		all = append(all, r.mixes(m.rules)...)
+		if len(m.Patterns()) > 0 && strings.Contains(r.name, tenantSeparator) {
+			all = append(all, Problem{r.name, "source", "the table's name has an @ in it, by which tenants' tables are told apart: give it another name"})
+		}
 	}
 	text, err := json.Marshal(struct {
 		Config
@@ -128,6 +156,7 @@ func newRule(name string, t Table, cfg Config, database string) (*rule, []Proble
 	if r.source, err = sourceOf(name, t.Source, database, cfg.TablePrefix); err != nil {
 		wrong.add("source", "%v", err)
 	}
+	sourceKnown := err == nil
 	userChannel := cfg.UserChannel
 	if len(t.Fields) == 0 {
 		wrong.add("fields", "missing: list the columns that clients get")
@@ -181,6 +210,9 @@ func newRule(name string, t Table, cfg Config, database string) (*rule, []Proble
 			wrong.add("visible_to", "%v", err)
 			continue
 		}
+		if problem := s.tenantProblem(r.source.pattern != nil); problem != "" && sourceKnown {
+			wrong.add("visible_to", "%s", problem)
+		}
 		r.scopes = append(r.scopes, s)
 		r.channels = append(r.channels, s.pattern())
 	}
@@ -225,12 +257,30 @@ func (r *rule) setEvents(template, class string) error {
 	return nil
 }
 
-// Sources lists the tables to read, in order.
+// Sources lists the tables to read that are named, in order.
 func (m *Mapper) Sources() []binlog.TableName {
-	return slices.SortedFunc(maps.Keys(m.rules), func(a, b binlog.TableName) int {
-		return strings.Compare(a.String(), b.String())
-	})
+	sources := []binlog.TableName{}
+	for _, r := range m.rules {
+		if r.source.pattern == nil && r.source.name != (binlog.TableName{}) {
+			sources = append(sources, r.source.name)
+		}
+	}
+	slices.SortFunc(sources, byText)
+	return slices.Compact(sources)
 }
+
+// Patterns lists those that are not.
+func (m *Mapper) Patterns() []binlog.Pattern {
+	var patterns []binlog.Pattern
+	for _, r := range m.rules {
+		if p := r.source.pattern; p != nil && !slices.Contains(patterns, *p) {
+			patterns = append(patterns, *p)
+		}
+	}
+	return patterns
+}
+
+func byText(a, b binlog.TableName) int { return strings.Compare(a.String(), b.String()) }
 
 // Hash changes when the rules do, and harmonics with them.
 func (m *Mapper) Hash() string { return m.hash }
@@ -240,17 +290,19 @@ func (m *Mapper) Hash() string { return m.hash }
 func (m *Mapper) ChannelPrefixes() []string { return slices.Clone(m.heads) }
 
 // Check fits the rules to the tables as they are now; tables that are not
-// there are passed over.
+// there are passed over. Of a table by pattern, the first tenant's with a
+// problem stands for all.
 func (m *Mapper) Check(tables map[binlog.TableName]*binlog.Table) []Problem {
 	var all []Problem
-	for _, source := range m.Sources() {
-		t := tables[source]
-		if t == nil {
-			continue
-		}
-		for _, r := range m.rules[source] {
-			_, wrong := compile(r, t, m.loc)
+	told := map[*rule]bool{}
+	for _, name := range slices.SortedFunc(maps.Keys(tables), byText) {
+		for _, f := range m.rulesOf(name) {
+			if told[f.rule] {
+				continue
+			}
+			_, wrong := compile(f, tables[name], m.loc)
 			all = append(all, wrong...)
+			told[f.rule] = len(wrong) > 0
 		}
 	}
 	return all
@@ -262,10 +314,10 @@ func (m *Mapper) Plans(t *binlog.Table) ([]*Plan, error) {
 		return plans, nil
 	}
 	var plans []*Plan
-	for _, r := range m.rules[t.Name] {
-		p, wrong := compile(r, t, m.loc)
+	for _, f := range m.rulesOf(t.Name) {
+		p, wrong := compile(f, t, m.loc)
 		if len(wrong) > 0 {
-			return nil, fmt.Errorf("the mapping no longer fits table %s: tables.%s.%s: %s", t.Name, r.name, wrong[0].Option, wrong[0].Text)
+			return nil, fmt.Errorf("the mapping no longer fits table %s: tables.%s.%s: %s", t.Name, f.name, wrong[0].Option, wrong[0].Text)
 		}
 		plans = append(plans, p)
 	}
@@ -277,31 +329,34 @@ func (m *Mapper) Plans(t *binlog.Table) ([]*Plan, error) {
 	return plans, nil
 }
 
-// SourceOf is the database's table behind a table that clients know; ok is
-// false if there is no such table in the mapping.
-func (m *Mapper) SourceOf(name string) (source binlog.TableName, ok bool) {
-	for source, rules := range m.rules {
-		for _, r := range rules {
-			if r.name == name {
-				return source, true
-			}
-		}
-	}
-	return binlog.TableName{}, false
+// SourceOf is the database's table behind one with an ID; ok is false if there
+// is no such table in the mapping.
+func (m *Mapper) SourceOf(id string) (source binlog.TableName, ok bool) {
+	f, ok := m.find(id)
+	return f.from, ok
 }
 
-// PlanOf is the plan of a table that clients know, for a version of its source.
-func (m *Mapper) PlanOf(name string, t *binlog.Table) (*Plan, error) {
+// NameOf is the name by which clients know a table with an ID; "" if there is
+// no such table in the mapping.
+func (m *Mapper) NameOf(id string) string {
+	if f, ok := m.find(id); ok {
+		return f.name
+	}
+	return ""
+}
+
+// PlanOf is the plan of a table with an ID, for a version of its source.
+func (m *Mapper) PlanOf(id string, t *binlog.Table) (*Plan, error) {
 	plans, err := m.Plans(t)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range plans {
-		if p.Table() == name {
+		if p.ID() == id {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("the mapping has no table %s of %s", name, t.Name)
+	return nil, fmt.Errorf("the mapping has no table %s of %s", id, t.Name)
 }
 
 // Map gives the harmonics of a change in their order: those who lose the row

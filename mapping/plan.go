@@ -29,7 +29,7 @@ type Harmonic struct {
 
 // Plan is one table of the TOML, fitted to one version of the database's table.
 type Plan struct {
-	rule   *rule
+	rule   fitted
 	table  *binlog.Table
 	fields []field
 	key    []binlog.KeyColumn
@@ -53,6 +53,10 @@ type field struct {
 // Table is the table's name as clients know it.
 func (p *Plan) Table() string { return p.rule.name }
 
+// ID tells the table from all others of the mapping: it is its name, and for
+// one tenant's of a table by pattern, "todos@tenant_1", the database's, too.
+func (p *Plan) ID() string { return p.rule.id() }
+
 // Source is the version of the database's table that the plan fits.
 func (p *Plan) Source() *binlog.Table { return p.table }
 
@@ -72,7 +76,7 @@ var scopeKinds = map[binlog.Kind]bool{
 }
 
 // compile fits a rule to a table.
-func compile(r *rule, t *binlog.Table, loc *time.Location) (*Plan, []Problem) {
+func compile(r fitted, t *binlog.Table, loc *time.Location) (*Plan, []Problem) {
 	wrong := problems{table: r.name}
 	p := &Plan{rule: r, table: t}
 	casts := map[string]binlog.Cast{}
@@ -117,7 +121,12 @@ func compile(r *rule, t *binlog.Table, loc *time.Location) (*Plan, []Problem) {
 		c := compiledScope{user: s.user}
 		for _, part := range s.parts {
 			cp := compiledPart{literal: part.literal}
-			if part.column != "" {
+			switch part.column {
+			case "":
+			case tenantColumn:
+				cp.literal = r.tenant
+				c.unnameable = c.unnameable || !plain([]byte(r.tenant))
+			default:
 				e, at, ok := encoder("visible_to", part.column, binlog.CastDefault)
 				if !ok {
 					continue

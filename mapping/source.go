@@ -8,33 +8,68 @@ import (
 	"github.com/chorusd/chorusd/binlog"
 )
 
+// source is where a table of the mapping comes from: a table, or one in each
+// database that fits a pattern.
+type source struct {
+	name    binlog.TableName
+	pattern *binlog.Pattern
+}
+
+// of says whether a table of the database is one of it, and of which tenant:
+// what the % of the pattern stands for in its database's name.
+func (s *source) of(name binlog.TableName) (tenant string, ok bool) {
+	if s.pattern == nil {
+		return "", name == s.name
+	}
+	tenant, ok = s.pattern.Rest(name.Schema)
+	return tenant, ok && name.Table == s.pattern.Table
+}
+
 // sourceOf is the database's table behind the table that clients know as name.
 // A source that is written out is the whole name; without one it is the
 // client's name behind the prefix.
-func sourceOf(name, source, database, prefix string) (binlog.TableName, error) {
-	if source == "" {
-		return binlog.TableName{Schema: database, Table: prefix + name}, nil
+func sourceOf(name, text, database, prefix string) (source, error) {
+	if text == "" {
+		return source{name: binlog.TableName{Schema: database, Table: prefix + name}}, nil
 	}
-	parts, err := identifiers(source)
+	parts, err := identifiers(text)
 	if err != nil {
-		return binlog.TableName{}, err
+		return source{}, err
+	}
+	table := parts[len(parts)-1]
+	if table.pattern {
+		return source{}, fmt.Errorf("%q has a %% in the table's name, and it may stand in the database's only, as in tenant_%%.todos: put a name that has such a character into backticks", text)
 	}
 	if len(parts) == 1 {
-		return binlog.TableName{Schema: database, Table: parts[0]}, nil
+		return source{name: binlog.TableName{Schema: database, Table: table.text}}, nil
 	}
-	return binlog.TableName{Schema: parts[0], Table: parts[1]}, nil
+	if !parts[0].pattern {
+		return source{name: binlog.TableName{Schema: parts[0].text, Table: table.text}}, nil
+	}
+	before, after, _ := strings.Cut(parts[0].text, "%")
+	if strings.Contains(after, "%") {
+		return source{}, fmt.Errorf("%q has more than one %%, so which part names the tenant cannot be told: leave one", text)
+	}
+	return source{pattern: &binlog.Pattern{Prefix: before, Suffix: after, Table: table.text}}, nil
+}
+
+// name is one of a source; in a pattern, one % stands for any characters.
+type name struct {
+	text    string
+	pattern bool
 }
 
 // identifiers cuts "table" or "database.table", where each name may stand in
 // backticks, into its one or two names.
-func identifiers(text string) ([]string, error) {
-	var parts []string
+func identifiers(text string) ([]name, error) {
+	var parts []name
 	for rest := text; ; {
-		name, after, err := identifier(rest)
+		part, after, err := identifier(rest)
 		if err != nil {
 			return nil, fmt.Errorf("%q %w", text, err)
 		}
-		parts = append(parts, name)
+		quoted := strings.HasPrefix(rest, "`")
+		parts = append(parts, name{part, !quoted && strings.Contains(part, "%")})
 		switch {
 		case after == "" && len(parts) <= 2:
 			return parts, nil
@@ -59,8 +94,8 @@ func identifier(text string) (name, after string, err error) {
 			return "", "", errors.New("has an empty name, or one with blanks around it")
 		case strings.ContainsAny(name, "`\"'"):
 			return "", "", errors.New("has a quote in a name: put the whole name into backticks, a backtick in it twice")
-		case strings.ContainsAny(name, "%*"):
-			return "", "", errors.New("looks like a pattern, and each table has to be named: put a name that has such a character into backticks")
+		case strings.Contains(name, "*"):
+			return "", "", errors.New("has a *: the character for any others is %, in a database's name; put a name that has such a character into backticks")
 		}
 		return name, after, nil
 	}

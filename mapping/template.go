@@ -12,11 +12,15 @@ import (
 // privatePrefix makes a Pusher channel one that the app must authorise.
 const privatePrefix = "private-"
 
-// A part of a template is literal text or a column's value.
+// A part of a template is literal text, or the value of a column or of what
+// stands for one, such as tenantColumn.
 type part struct {
 	literal string
 	column  string
 }
+
+// tenantColumn stands for the tenant, which is in the database's name.
+const tenantColumn = "@tenant"
 
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
@@ -84,13 +88,13 @@ func parseScope(entry, userChannel string) (scope, error) {
 	s := scope{entry: entry, parts: parts}
 	switch kind {
 	case "user":
-		if len(parts) != 1 || parts[0].column == "" {
+		if len(parts) != 1 || parts[0].column == "" || parts[0].column == tenantColumn {
 			return scope{}, fmt.Errorf("%q must be \"user:\" and one column in braces, like \"user:{user_id}\"", entry)
 		}
 		s.user = true
 		s.parts = nil
 		for _, p := range user {
-			if p.column != "" {
+			if p.column == "id" {
 				p.column = parts[0].column
 			}
 			s.parts = append(s.parts, p)
@@ -123,16 +127,24 @@ func mayMeet(a, b []part) bool {
 	return true
 }
 
+// segments are the texts between dots, with a brace for each value.
 func segments(parts []part) []string {
 	var b strings.Builder
 	for _, p := range parts {
-		if p.column != "" {
+		switch p.column {
+		case "":
+			b.WriteString(p.literal)
+		case tenantColumn:
+			b.WriteString(tenantMark)
+		default:
 			b.WriteByte('{')
 		}
-		b.WriteString(p.literal)
 	}
 	return strings.Split(b.String(), ".")
 }
+
+// tenantMark is the tenant in a segment.
+const tenantMark = "{" + tenantColumn
 
 // parseUserChannel reads the template of users' channels.
 func parseUserChannel(s string) ([]part, error) {
@@ -143,11 +155,11 @@ func parseUserChannel(s string) ([]part, error) {
 	ids := 0
 	for _, p := range parts {
 		switch p.column {
-		case "":
+		case "", tenantColumn:
 		case "id":
 			ids++
 		default:
-			return nil, fmt.Errorf("user channel %q: {%s} is not known, only {id} is", s, p.column)
+			return nil, fmt.Errorf("user channel %q: {%s} is not known, only {id} and {@tenant} are", s, p.column)
 		}
 	}
 	if ids != 1 || head(parts) == "" {
@@ -160,6 +172,8 @@ func parseUserChannel(s string) ([]part, error) {
 type compiledScope struct {
 	user  bool
 	parts []compiledPart
+	// unnameable says that the tenant's name cannot stand in a channel's.
+	unnameable bool
 }
 
 type compiledPart struct {
@@ -179,6 +193,9 @@ var encryptedPrefix = []byte("private-encrypted-")
 // has none: a column is NULL. bad is set if its values cannot stand in a
 // name: with a dot or a blank they could make up another channel's.
 func (s *compiledScope) appendChannel(dst []byte, row *binlog.Row) (name []byte, ok, bad bool, err error) {
+	if s.unnameable {
+		return dst, false, true, nil
+	}
 	dst = append(dst, privatePrefix...)
 	for i := range s.parts {
 		p := &s.parts[i]

@@ -11,7 +11,8 @@ import (
 )
 
 // WindowEntry says that a record changed in a way that Channel should have
-// heard of, had it been active.
+// heard of, had it been active. Table tells it from all others, also from
+// those that clients know by the same name.
 type WindowEntry struct {
 	Channel, Table string
 	Key            string // JSON text

@@ -24,7 +24,7 @@ const everybody = ""
 // isControl tells a control message's text from a record's key, which is an array.
 func isControl(key string) bool { return strings.HasPrefix(key, "{") }
 
-// tell sends a control message of a table, or of all with "". page is that of
+// tell sends a control message of a table, by its ID, or of all with "". page is that of
 // the transaction it is part of; nil where reading begins.
 func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.Control, id harmonic.ID) error {
 	data := c.AppendJSON(nil)
@@ -111,12 +111,12 @@ func (r *Relay) Definition(ctx context.Context, d *binlog.Definition) error {
 	return nil
 }
 
-// define tells of one table.
+// define tells of one table, by its ID.
 func (r *Relay) define(ctx context.Context, page *page, table string, id harmonic.ID, d *binlog.Definition) error {
 	emptied := d.Kind == binlog.Emptied || d.Kind == binlog.Dropped
 	if emptied {
 		r.log.Info("a table was emptied or dropped; clients are told to drop its rows", "table", d.Name.String(), "what", d.Kind.String())
-		if err := r.tell(ctx, page, table, harmonic.Reset{ID: id, Table: table}, id); err != nil {
+		if err := r.tell(ctx, page, table, harmonic.Reset{ID: id, Table: r.mapper.NameOf(table)}, id); err != nil {
 			return err
 		}
 	}
@@ -125,7 +125,7 @@ func (r *Relay) define(ctx context.Context, page *page, table string, id harmoni
 		return err
 	}
 	r.log.Info("a table's rows were replaced; clients are told to load it again", "table", d.Name.String())
-	return r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: table}, id)
+	return r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: r.mapper.NameOf(table)}, id)
 }
 
 // unfit is the shape of a table that the mapping does not fit.
@@ -160,7 +160,7 @@ func (r *Relay) raiseVersion(ctx context.Context, page *page, table string, id h
 	told = known && shape != unfit
 	if told {
 		r.log.Info("a table's schema has changed; clients are told", "table", d.Name.String(), "version", version)
-		if err := r.tell(ctx, page, table, harmonic.Schema{ID: id, Table: table, Version: version}, id); err != nil {
+		if err := r.tell(ctx, page, table, harmonic.Schema{ID: id, Table: r.mapper.NameOf(table), Version: version}, id); err != nil {
 			return false, err
 		}
 		// It must not be forgotten once the version is known.

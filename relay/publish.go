@@ -140,7 +140,7 @@ func (r *Relay) setAside(ctx context.Context, m *message, cause error) error {
 	if !errors.As(cause, &limit) && !isRefusal(cause) {
 		return fmt.Errorf("publish %s of %s: %w", m.Name, m.table, cause)
 	}
-	r.metrics.setAside.WithLabelValues(m.table).Inc()
+	r.metrics.setAside.WithLabelValues(r.mapper.NameOf(m.table)).Inc()
 	if _, again := r.setAsideOnce.LoadOrStore(m.table, true); !again {
 		r.log.Error("a record cannot be published and is set aside (see chorusd deadletters); this is said once per table",
 			"table", m.table, "key", m.key, "error", cause)

@@ -21,7 +21,7 @@ type acknowledger interface {
 type message struct {
 	pusher.Event
 	id         harmonic.ID
-	table, key string
+	table, key string // the table's ID, see mapping.Plan
 	owner      acknowledger
 	kept       bool // in the window too, see doubt
 

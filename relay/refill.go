@@ -284,7 +284,7 @@ func (r *Relay) readBack(ctx context.Context, job *refill, plan *mapping.Plan, k
 	event := func(op harmonic.Operation, key string, data []byte) *message {
 		return &message{
 			Event: pusher.Event{Name: plan.Event(op), Channels: []string{job.channel}, Data: data},
-			id:    id, table: plan.Table(), key: key,
+			id:    id, table: plan.ID(), key: key,
 		}
 	}
 	upto, err := r.reader.Rows(ctx, plan.Source(), plan.Columns(), plan.Key(), texts, after, func(row *binlog.Row) error {

@@ -86,7 +86,7 @@ type Relay struct {
 	seq, ceiling harmonic.Seq
 	generation   harmonic.Generation
 	key, payload []byte
-	versions     map[string]string // of the tables' schemas
+	versions     map[string]string // of the tables' schemas, by their IDs
 
 	// Of the goroutine that refills.
 	refillMapper *mapping.Mapper
@@ -105,7 +105,7 @@ type Relay struct {
 	doubt    doubt
 	refills  map[string][]*refill
 	jobs     []*refill
-	resets   map[string]int // how often each table was reset
+	resets   map[string]int // how often each table was reset, by its ID
 
 	heard          atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
 	unsaved        atomic.Bool  // the last write to Redis failed

@@ -66,7 +66,7 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 	r.key = key
 	m := &message{
 		Event: pusher.Event{Name: h.Plan.Event(h.Operation)},
-		id:    id, table: h.Plan.Table(), key: string(key), owner: r.ledger.current(c.Time),
+		id:    id, table: h.Plan.ID(), key: string(key), owner: r.ledger.current(c.Time),
 	}
 	if err := r.window.reserve(ctx, len(h.Channels)); err != nil {
 		return err

@@ -98,7 +98,7 @@ func (x *examined) examineRedis(ctx context.Context, cfg Config, log *slog.Logge
 
 func (x *examined) examineMySQL(ctx context.Context, cfg Config) []mapping.Problem {
 	at := origin{source: sourceServer, name: "MySQL " + cfg.MySQL.Addr}
-	report := binlog.Check(ctx, x.binlog, x.mapper.Sources())
+	report := binlog.Check(ctx, x.binlog, x.mapper.Sources(), x.mapper.Patterns()...)
 	x.server = report.Server
 	for _, p := range report.Problems {
 		list := &x.problems

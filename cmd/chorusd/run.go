@@ -77,7 +77,7 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	source := binlog.NewSource(x.binlog, x.server, x.mapper.Sources())
+	source := binlog.NewSource(x.binlog, x.server, x.mapper.Sources(), x.mapper.Patterns()...)
 	shapes, err := x.store.Shapes(ctx)
 	if err == nil {
 		err = source.Recall(shapes)
