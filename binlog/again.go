@@ -13,6 +13,9 @@ type second struct {
 	first *tail
 	// begun, if set, is called at the start of each transaction.
 	begun func(tx *transaction) error
+	// seen, if set, is called with each event's header before the event is
+	// taken: the tail stands where the one before it ended.
+	seen func(h *header) error
 	// without are the rows events to leave out; nil if that is not known yet.
 	without []span
 }

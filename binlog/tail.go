@@ -132,6 +132,11 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	default:
 		t.quiet = 0
 	}
+	if t.second != nil && t.second.seen != nil {
+		if err := t.second.seen(h); err != nil {
+			return err
+		}
+	}
 	t.offset = follow(t.offset, h)
 	if _, ok := e.Event.(*replication.GenericEvent); ok && t.offset <= t.skipTo {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
@@ -120,7 +121,7 @@ func defaultConfig() Config {
 			User:           "chorusd",
 			TLS:            tlsConfig{Mode: transport.Disabled},
 			Timezone:       "UTC",
-			Start:          startNow,
+			Start:          binlog.StartNow,
 			OnLostPosition: onLostStop,
 		},
 		Redis: redisConfig{

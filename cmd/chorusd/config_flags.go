@@ -21,7 +21,7 @@ var flagUsage = map[string]string{
 	"mysql.tls_key":            "PEM file of its private key",
 	"mysql.tls_server_name":    "name in the server's certificate, if not the host of mysql.addr",
 	"mysql.timezone":           "zone of DATETIME columns, Laravel's app.timezone",
-	"mysql.start":              "where a first run begins: now or earliest",
+	"mysql.start":              "where a first run begins: now, earliest, a time, file:offset or GTIDs",
 	"mysql.on_lost_position":   "if the binlog does not go on from the checkpoint: stop, or reload clients and go on",
 	"mysql.server_id":          "replica id shown to the server; 0: random, kept in Redis",
 	"redis.addr":               "Redis: host:port, or the path of a Unix socket",

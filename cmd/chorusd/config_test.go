@@ -301,7 +301,7 @@ func TestBadEnvironmentAndFlags(t *testing.T) {
 			environ: []string{"CHORUSD_MYSQL_START=latest"},
 			args:    []string{"--channels.lease=1s", "--state_dir=relative"},
 			want: []string{
-				`CHORUSD_MYSQL_START: mysql.start is "latest"; write now or earliest`,
+				`CHORUSD_MYSQL_START: mysql.start is "latest"; write "now", "earliest", a time such as "2026-03-29T08:00:00+02:00", a position such as "mysql-bin.000042:1337", or a set of GTIDs, such as "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77" of MySQL or "0-1-77" of MariaDB`,
 				`--channels.lease: channels.lease is "1s", less than two polls (channels.poll_interval is "5s"), so one late poll would end it; write "10s" or more`,
 				`--state_dir: state_dir is "relative", which depends on where chorusd is started; write the path from / on`,
 			},

@@ -11,6 +11,7 @@ import (
 	"time"
 	_ "time/tzdata" // mysql.timezone must be known in images without zone files, too
 
+	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/pusher"
 )
 
@@ -24,7 +25,7 @@ func (l *loader) validate(cfg Config) {
 	l.adopt(cfg.MySQL.TLS.of("mysql", cfg.MySQL.Addr).Validate())
 	l.check("mysql.timezone", zoneProblem(cfg.MySQL.Timezone))
 	l.check("mysql.on_lost_position", choiceProblem(cfg.MySQL.OnLostPosition, onLostStop, onLostReload))
-	l.check("mysql.start", choiceProblem(cfg.MySQL.Start, "now", "earliest"))
+	l.check("mysql.start", startProblem(cfg.MySQL.Start))
 
 	l.adopt(cfg.Redis.store().Validate())
 	l.adopt(cfg.Redis.TLS.of("redis", cfg.Redis.Addr).Validate())
@@ -181,6 +182,11 @@ func listenProblem(addr, example string) error {
 		return fmt.Errorf("is %q, whose port is not a number from 0 to 65535; write for example %q", addr, example)
 	}
 	return nil
+}
+
+func startProblem(text string) error {
+	_, err := binlog.ParseStart(text)
+	return err
 }
 
 func zoneProblem(name string) error {

@@ -172,6 +172,48 @@ func TestFirstRun(t *testing.T) {
 	}
 }
 
+// TestStartThatIsNotThere asks for starts that the binlog does not have: run
+// and check refuse them, and starting over forgets nothing for one.
+func TestStartThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, onServers{}, channelTables, channelSchema)
+	const wrong = "--mysql.start=nothing.000001:4"
+	for _, command := range []string{"check", "run"} {
+		code, out := s.run(t, command, wrong)
+		if code == 0 || (command == "run" && code != exitConfig) {
+			t.Errorf("%s %s exits with %d", command, wrong, code)
+		}
+		if !strings.Contains(out, `mysql.start = "nothing.000001:4": the server has no binary log file of that name; it has `) {
+			t.Errorf("%s does not say what there is", command)
+		}
+	}
+	s.start(t).terminate(t)
+	before := s.dump(t)
+	d := s.launch(t, "--start-over", wrong)
+	if code := d.exitCode(t); code != exitConfig {
+		t.Errorf("run --start-over %s exits with %d, want %d", wrong, code, exitConfig)
+	}
+	for key, value := range s.dump(t) {
+		if before[key] != value {
+			t.Errorf("chorusd changed %s", key)
+		}
+	}
+	// A place that is there, after the checkpoint's.
+	var file string
+	var offset uint64
+	s.db.MustExec(t, "INSERT INTO notes VALUES (1, 7, 'skipped')")
+	if err := s.db.QueryRowContext(t.Context(), "SHOW BINARY LOG STATUS").Scan(&file, &offset, new(string), new(string), new(string)); err != nil {
+		t.Fatal(err)
+	}
+	s.db.MustExec(t, "INSERT INTO notes VALUES (2, 7, 'read')")
+	c := s.subscribe(t, "chorus.user.7")
+	s.start(t, "--start-over", fmt.Sprintf("--mysql.start=%s:%d", file, offset))
+	c.await(t, "chorus.user.7", 2)
+	if got, want := c.texts("chorus.user.7")[1], `create notes 2 {"id":2,"user_id":7,"body":"read"}`; got != want {
+		t.Errorf("after the message to load again comes %q, want %q", got, want)
+	}
+}
+
 // TestSharedRedis runs two apps on one Redis, each with a prefix of its own.
 func TestSharedRedis(t *testing.T) {
 	t.Parallel()

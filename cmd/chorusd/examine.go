@@ -139,11 +139,23 @@ func (x *examined) all() error {
 	return all.err()
 }
 
+// checkStart looks mysql.start up as the first run will, if that is to come.
+func (x *examined) checkStart(ctx context.Context, cfg Config) error {
+	if _, err := x.store.LoadCheckpoint(ctx); !errors.Is(err, redisstate.ErrNoCheckpoint) {
+		return nil // what is wrong with a checkpoint is for run to say
+	}
+	_, err := findStart(ctx, cfg, x)
+	return err
+}
+
 func checkCommand() *cobra.Command {
 	cmd := configured("check", "Check the configuration, the servers, the grants and the mapping", func(cmd *cobra.Command, cfg Config) error {
 		x := examine(cmd.Context(), cfg, slog.New(slog.DiscardHandler))
 		defer x.close()
 		if err := x.all(); err != nil {
+			return refusal(err)
+		}
+		if err := x.checkStart(cmd.Context(), cfg); err != nil {
 			return refusal(err)
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "all is well: %d tables of %s on %s, Redis %s, Pusher server %s\n",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,7 @@ func runCommand() *cobra.Command {
 		err := run(cmd.Context(), cfg, startOver, log)
 		for errors.Is(err, binlog.ErrPositionLost) && cfg.MySQL.OnLostPosition == onLostReload && cmd.Context().Err() == nil {
 			log.Error("the binary log does not go on from the checkpoint; going on from now, and all clients load again", "error", err)
-			cfg.MySQL.Start = startNow
+			cfg.MySQL.Start = binlog.StartNow
 			err = run(cmd.Context(), cfg, true, log)
 		}
 		return explain(err)
@@ -36,11 +37,8 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// Values of mysql.start and mysql.on_lost_position.
+// Values of mysql.on_lost_position.
 const (
-	startNow      = "now"
-	startEarliest = "earliest"
-
 	onLostStop   = "stop"
 	onLostReload = "reload"
 )
@@ -162,10 +160,18 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, redisstate.ErrCheckpointLost):
 		return &exitError{exitConfig, fmt.Errorf("%w\n%s", err, checkpointChoices)}
+	case noStart(err):
+		return &exitError{exitConfig, err}
 	case errors.Is(err, binlog.ErrPositionLost):
 		return &exitError{exitConfig, fmt.Errorf("%w\n%s", err, positionChoices)}
 	}
 	return err
+}
+
+// noStart says whether the binary log has no such start as mysql.start says.
+func noStart(err error) bool {
+	_, ok := errors.AsType[*binlog.StartError](err)
+	return ok
 }
 
 const (
@@ -194,7 +200,11 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 		x.binlog.ServerID = id
 	}
 	mark := marker{dir: cfg.StateDir, prefix: cfg.Redis.Prefix}
+	first := sync.OnceValues(func() (binlog.Position, error) { return findStart(ctx, cfg, x) })
 	if startOver {
+		if _, err := first(); err != nil {
+			return start, err // and nothing is forgotten
+		}
 		log.Warn("starting over: the checkpoint is forgotten", "from", cfg.MySQL.Start)
 		// In this order: a crash in between must not forget the clients.
 		if err := x.store.OweReload(ctx, "chorusd was started over"); err != nil {
@@ -219,7 +229,12 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 			return start, fmt.Errorf("%s says that a checkpoint was saved in Redis %s under the prefix %q: %w",
 				mark.path(), cfg.Redis.Addr, cfg.Redis.Prefix, redisstate.ErrCheckpointLost)
 		}
-		return begin(ctx, cfg, x, start, harmonic.Seq(issued), mark, log)
+		if start.From, err = first(); err != nil {
+			return start, err
+		}
+		start.Generation, start.Seq = harmonic.NewGeneration(), harmonic.Seq(issued)
+		log.Info("first run", "start", cfg.MySQL.Start, "position", start.From.String())
+		return begin(ctx, x, start, mark)
 	case err != nil:
 		return start, fmt.Errorf("in Redis %s under the prefix %q: %w", cfg.Redis.Addr, cfg.Redis.Prefix, err)
 	}
@@ -243,14 +258,17 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 	return start, mark.write()
 }
 
-// begin makes the first checkpoint, before anything is read.
-func begin(ctx context.Context, cfg Config, x *examined, start relay.Config, issued harmonic.Seq, mark marker, log *slog.Logger) (relay.Config, error) {
-	start.From = x.server.Current
-	if cfg.MySQL.Start == startEarliest {
-		start.From = x.server.Earliest
+// findStart looks mysql.start up in the binary log.
+func findStart(ctx context.Context, cfg Config, x *examined) (binlog.Position, error) {
+	start, err := binlog.ParseStart(cfg.MySQL.Start)
+	if err != nil {
+		panic(err) // loadConfig has checked it
 	}
-	start.Generation, start.Seq = harmonic.NewGeneration(), issued
-	log.Info("first run", "start", cfg.MySQL.Start, "position", start.From.String())
+	return start.Find(ctx, x.binlog, x.server)
+}
+
+// begin makes the first checkpoint, before anything is read.
+func begin(ctx context.Context, x *examined, start relay.Config, mark marker) (relay.Config, error) {
 	err := x.store.SaveCheckpoint(ctx, redisstate.Checkpoint{
 		Source: start.Source, Position: start.From.String(), LastSeq: uint64(start.Seq),
 		Generation: uint64(start.Generation), MappingHash: x.mapper.Hash(), SavedAt: time.Now(),
