@@ -18,7 +18,7 @@ import (
 
 // patience is how long a test waits for what must come; it decides nothing
 // but when to give up.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // serverIDs gives every tail an id of its own: MariaDB ends the older of two.
 var serverIDs atomic.Uint32
