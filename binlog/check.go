@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -143,7 +142,7 @@ func (c *checker) privileges(ctx context.Context, cfg Config) {
 func probeDump(ctx context.Context, cfg Config, flavor Flavor) error {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	// Not its own: MariaDB would end the stream of a running chorusd.
-	cfg.ServerID = rand.Uint32() | 1<<31
+	cfg.ServerID = anyServerID()
 	s := &Source{cfg: cfg, server: Server{Flavor: flavor}}
 	sc, err := s.syncerConfig()
 	if err != nil {

@@ -208,8 +208,8 @@ func (t *tail) logEnd() (Position, error) {
 func (t *tail) awaitStatement() error {
 	id := t.tx.id
 	for t.tx.open && id.source != uuid.Nil {
-		timedOut, err := one(t.sql, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", id, int(waitTimeout.Seconds())))
-		if err != nil || timedOut == "0" {
+		visible, err := awaitExecuted(t.sql, id.String(), waitTimeout)
+		if err != nil || visible {
 			return err
 		}
 	}

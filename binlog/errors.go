@@ -93,7 +93,8 @@ func unknownLogin(err error) bool {
 // Passing says whether an error is one that a healthy server stops giving:
 // the network's, or one of a server that stops, starts or is busy, or whose
 // rows somebody else has locked, or of a table that changed while a statement
-// was made for it, or one that Refused is about. Anything else would be there again at the next try.
+// was made for it, or one that Refused is about. Anything else would be there
+// again at the next try.
 func Passing(err error) bool {
 	if _, own := errors.AsType[*fatalError](err); own {
 		return false

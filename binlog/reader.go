@@ -169,11 +169,11 @@ func (r *Reader) read(ctx context.Context, table *Table, columns []int, query st
 // afterGTIDs waits until the transactions are visible, which on MySQL with
 // GTIDs is enough.
 func (r *Reader) afterGTIDs(query string, after Position) ([][][]byte, Position, error) {
-	timedOut, err := one(r.conn, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", after.gtids, int(waitTimeout.Seconds())))
+	visible, err := awaitExecuted(r.conn, after.gtids.String(), waitTimeout)
 	if err != nil {
 		return nil, Position{}, err
 	}
-	if timedOut != "0" {
+	if !visible {
 		return nil, Position{}, ErrNotVisible
 	}
 	list, err := rows(r.conn, query)

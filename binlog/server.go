@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -189,6 +190,13 @@ func fileAndOffset(status [][]byte) (file string, offset uint64, err error) {
 		return "", 0, fmt.Errorf("read the binary log's offset %q: %w", status[1], err)
 	}
 	return string(status[0]), offset, nil
+}
+
+// awaitExecuted waits, on MySQL, until transactions are visible to others; ok
+// is false if they are not in time.
+func awaitExecuted(conn *client.Conn, gtids string, most time.Duration) (ok bool, err error) {
+	timedOut, err := one(conn, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %d)", literal(gtids), int(most.Seconds())))
+	return timedOut == "0", err
 }
 
 // listLogs lists the files of the binary log, oldest first: at least one.

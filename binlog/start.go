@@ -203,10 +203,11 @@ func (s Start) findTime(ctx context.Context, cfg Config, server Server) (Positio
 // run for long; so it is the file before the last whose head is early enough.
 func (s Start) fileAt(ctx context.Context, cfg Config, server Server, files []logFile, at time.Time) (string, error) {
 	for i, f := range slices.Backward(files) {
-		created, err := headTime(ctx, cfg, server, f.name)
+		seconds, err := begun(ctx, cfg, server, f.name)
 		if err != nil {
 			return "", err
 		}
+		created := time.Unix(int64(seconds), 0)
 		// It has whole seconds, and may be of any part of its last one.
 		if !created.Add(time.Second).After(at) {
 			return files[max(i-1, 0)].name, nil

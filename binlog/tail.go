@@ -248,11 +248,7 @@ func (t *tail) begin(tx transaction) error {
 	}
 	tx.open, tx.file = true, t.file
 	if t.tx.skip > 0 {
-		same := tx.id == t.tx.id
-		if tx.id.number == 0 {
-			same = tx.file == t.tx.file && tx.start == t.tx.start
-		}
-		if !same {
+		if !t.tx.place().is(tx.place()) {
 			return fatal("transaction %s was half read when the server went away, and has not come again: what was sent of it must be loaded again (run --start-over)", t.tx.id)
 		}
 		tx.skip = t.tx.skip

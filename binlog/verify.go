@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
-	"github.com/go-mysql-org/go-mysql/replication"
 )
 
 func lost(format string, args ...any) error {
@@ -63,7 +62,7 @@ func (s *Source) sameLog(ctx context.Context, pos Position, now Server) (bool, e
 		}
 		return false, nil // purged
 	}
-	created, err := s.created(ctx, pos.File)
+	created, err := begun(ctx, s.cfg, s.server, pos.File)
 	if err != nil {
 		return false, err
 	}
@@ -86,7 +85,7 @@ func older(a, b string) bool {
 // resetOrRestored tells by the oldest file why there is another log in place of
 // the one that was read.
 func (s *Source) resetOrRestored(ctx context.Context, pos Position, now Server, why string) error {
-	oldest, err := s.created(ctx, now.logs[0].name)
+	oldest, err := begun(ctx, s.cfg, s.server, now.logs[0].name)
 	if err != nil {
 		return err
 	}
@@ -108,39 +107,6 @@ func atTime(seconds uint32) string {
 	return time.Unix(int64(seconds), 0).UTC().Format(time.RFC3339)
 }
 
-// created asks when a file of the log was begun: its first event says so.
-func (s *Source) created(ctx context.Context, file string) (seconds uint32, err error) {
-	cfg, err := s.syncerConfig()
-	if err != nil {
-		return 0, err
-	}
-	cfg.ServerID = anyServerID()
-	found := make(chan uint32, 1)
-	cfg.SynchronousEventHandler = eventFunc(func(e *replication.BinlogEvent) error {
-		if e.Header.EventType != replication.FORMAT_DESCRIPTION_EVENT {
-			return nil
-		}
-		found <- e.Header.Timestamp
-		return errDone
-	})
-	syncer := replication.NewBinlogSyncer(cfg)
-	defer syncer.Close()
-	streamer, err := syncer.StartSync(mysql.Position{Name: file, Pos: logHeader})
-	if err == nil {
-		_, err = streamer.GetEvent(ctx)
-	}
-	select {
-	case seconds = <-found:
-		return seconds, nil
-	default:
-	}
-	err = fmt.Errorf("read when %s was begun: %w", file, err)
-	if isError(err, mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG) {
-		return 0, lost("%w", err)
-	}
-	return 0, err
-}
-
 // verifySets makes sure, on MySQL, that all transactions that were read are
 // there, and that none that was not read has been purged.
 func (s *Source) verifySets(ctx context.Context, pos Position, now Server) error {
@@ -156,20 +122,20 @@ func (s *Source) verifySets(ctx context.Context, pos Position, now Server) error
 		text, err := one(conn, fmt.Sprintf("SELECT GTID_SUBTRACT(%s, %s)", a, b))
 		return oneLine(text), err
 	}
-	read := literal(pos.gtids.String())
+	read := pos.gtids.String()
 	// The log has a transaction a moment before the server counts it, and a
 	// replica that was promoted may still be applying.
-	if _, err := one(conn, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %d)", read, int(executedTimeout.Seconds()))); err != nil {
+	if _, err := awaitExecuted(conn, read, executedTimeout); err != nil {
 		return fmt.Errorf("wait for the GTIDs that were read: %w", err)
 	}
-	lacking, err := subtract(read, "@@GLOBAL.gtid_executed")
+	lacking, err := subtract(literal(read), "@@GLOBAL.gtid_executed")
 	if err != nil {
 		return fmt.Errorf("compare gtid_executed: %w", err)
 	}
 	if lacking != "" {
 		return lacks(pos, now, lacking)
 	}
-	purged, err := subtract("@@GLOBAL.gtid_purged", read)
+	purged, err := subtract("@@GLOBAL.gtid_purged", literal(read))
 	if err != nil {
 		return fmt.Errorf("compare gtid_purged: %w", err)
 	}
@@ -202,15 +168,15 @@ func lostToPurge(what string) error {
 // same says that the log is the one that was read: what it has no domain of
 // any more was taken out by FLUSH … DELETE_DOMAIN_ID.
 func verifyDomains(pos Position, now Server, same bool) error {
-	applied, earliest := domains(now.applied), domains(now.Earliest.gtids)
+	applied, earliest, seen := domains(now.applied), domains(now.Earliest.gtids), domains(pos.gtids)
 	var lacking, purged []string
-	for domain, read := range domains(pos.gtids) {
+	for domain, read := range seen {
 		if has, ok := applied[domain]; ok && has.SequenceNumber < read.SequenceNumber || !ok && !same {
 			lacking = append(lacking, read.String())
 		}
 	}
 	for domain, first := range earliest {
-		read, ok := domains(pos.gtids)[domain]
+		read, ok := seen[domain]
 		if !ok || read.SequenceNumber < first.SequenceNumber {
 			purged = append(purged, "transactions up to "+first.String())
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -100,18 +99,21 @@ func (p *Position) findHeadGTIDs(conn *client.Conn) error {
 	return fmt.Errorf("the head of %s does not say which GTIDs come before it", p.File)
 }
 
-// headTime is when a file was begun, in whole seconds.
-func headTime(ctx context.Context, cfg Config, server Server, file string) (time.Time, error) {
-	var at time.Time
+// begun is when a file of the log was begun, in seconds since the Unix epoch:
+// its first event says so.
+func begun(ctx context.Context, cfg Config, server Server, file string) (seconds uint32, err error) {
 	w := newWalk(cfg, server, Position{Flavor: server.Flavor, File: file, Offset: logHeader})
-	_, err := w.to(ctx, second{seen: func(h *header) error {
+	_, err = w.to(ctx, second{seen: func(h *header) error {
 		if h.EventType != replication.FORMAT_DESCRIPTION_EVENT {
 			return nil
 		}
-		at = time.Unix(int64(h.Timestamp), 0)
+		seconds = h.Timestamp
 		return errDone
 	}})
-	return at, err
+	if err != nil {
+		return 0, fmt.Errorf("read when %s was begun: %w", file, err)
+	}
+	return seconds, nil
 }
 
 // tryDump makes sure that the server gives its log from a position on.

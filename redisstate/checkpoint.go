@@ -102,8 +102,8 @@ func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
 }
 
 // Forget removes the checkpoint and every sign that there was one, and the
-// shapes of tables at positions up to it, so that the next start is a first one. Another daemon under this prefix stops at its next
-// save.
+// shapes of tables at positions up to it, so that the next start is a first
+// one. Another daemon under this prefix stops at its next save.
 func (s *Store) Forget(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
