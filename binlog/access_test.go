@@ -267,7 +267,7 @@ func TestRotatedPassword(t *testing.T) {
 			rec.until(t, current(t, cfg))
 
 			db.MustExec(t, "ALTER USER '"+cfg.User+"'@'%' IDENTIFIED BY 'after'")
-			killConnections(t, db, cfg.User)
+			db.KillConnections(t, cfg.User)
 			db.MustExec(t, "INSERT INTO a VALUES (2, 'y')")
 			log.await(t, "refuse each other")
 			password.Store("after")
@@ -281,28 +281,5 @@ func TestRotatedPassword(t *testing.T) {
 				t.Errorf("the refusal was logged %d times", n)
 			}
 		})
-	}
-}
-
-func killConnections(t *testing.T, db *servicestest.Database, user string) {
-	t.Helper()
-	list, err := db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE user = ?", user)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer list.Close()
-	var ids []int
-	for list.Next() {
-		var id int
-		if err := list.Scan(&id); err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, id)
-	}
-	if err := list.Err(); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range ids {
-		_, _ = db.ExecContext(t.Context(), fmt.Sprintf("KILL %d", id)) // it may have ended
 	}
 }

@@ -147,16 +147,8 @@ func TestChannelOpenedAfterResetIsTold(t *testing.T) {
 
 // TestResetDuringARefill: rows that were read before are not sent after it.
 func TestResetDuringARefill(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.poll()
-	r.commit(put(1, 7), put(2, 7))
-	r.caughtUp()
-	reached, open := r.gate("rows")
+	r, open := newHeldRefill(t, put(1, 7), put(2, 7))
 	defer open()
-	r.subscribe(7)
-	r.poll()
-	<-reached
 	r.define(binlog.Definition{Kind: binlog.Emptied})
 	eventually(t, "the reset is published", func() bool { return len(r.on(userChannel(7))) == 1 })
 	open()

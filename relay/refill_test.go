@@ -70,16 +70,8 @@ func TestWindowIsTrimmed(t *testing.T) {
 // TestOvertakenRecordIsNotRefilled: what was read for a refill is older than
 // an event that has gone to the channel since.
 func TestOvertakenRecordIsNotRefilled(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.poll()
-	r.commit(put(1, 7), put(2, 7))
-	r.caughtUp()
-	reached, open := r.gate("rows")
+	r, open := newHeldRefill(t, put(1, 7), put(2, 7))
 	defer open()
-	r.subscribe(7)
-	r.poll()
-	<-reached
 	r.commit(put(1, 7)) // v3, after v1 was read
 	eventually(t, "the change is published", func() bool { return len(r.on(userChannel(7))) == 1 })
 	open()
@@ -118,16 +110,8 @@ func TestRefillWaitsForTheOpenTransaction(t *testing.T) {
 // TestChannelThatComesBackDuringItsRefill: it lapses while the rows of its
 // first refill are read, changes meanwhile, and comes back.
 func TestChannelThatComesBackDuringItsRefill(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.poll()
-	r.commit(put(1, 7), put(2, 7))
-	r.caughtUp()
-	reached, open := r.gate("rows")
+	r, open := newHeldRefill(t, put(1, 7), put(2, 7))
 	defer open()
-	r.subscribe(7)
-	r.poll()
-	<-reached
 	r.unsubscribe(7)
 	eventually(t, "the channel lapses", func() bool {
 		r.poll()
@@ -151,16 +135,8 @@ func TestChannelThatComesBackDuringItsRefill(t *testing.T) {
 
 // TestRefillSurvivesARestart: its keys are in Redis until they were sent.
 func TestRefillSurvivesARestart(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.poll()
-	r.commit(put(1, 7), put(2, 7))
-	r.caughtUp()
-	reached, open := r.gate("rows")
+	r, open := newHeldRefill(t, put(1, 7), put(2, 7))
 	defer open()
-	r.subscribe(7)
-	r.poll()
-	<-reached
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -259,16 +235,8 @@ func TestRefusedRefillIsSetAside(t *testing.T) {
 // TestRefillsThatWaitAreReplaced: a channel that comes and goes while refills
 // are held up does not have them pile up.
 func TestRefillsThatWaitAreReplaced(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.poll()
-	r.commit(put(1, 7))
-	r.caughtUp()
-	reached, open := r.gate("rows")
+	r, open := newHeldRefill(t, put(1, 7))
 	defer open()
-	r.subscribe(7)
-	r.poll()
-	<-reached
 	for n := range 5 {
 		had := r.has(7)
 		r.unsubscribe(7)

@@ -74,6 +74,22 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
+// newHeldRefill makes a running rig in which user 7 came after a transaction,
+// and whose refill has read the rows and goes on once open is called.
+func newHeldRefill(t testing.TB, transaction ...todo) (r *rig, open func()) {
+	t.Helper()
+	r = newRig(t)
+	r.start()
+	r.poll()
+	r.commit(transaction...)
+	r.caughtUp()
+	reached, open := r.gate("rows")
+	r.subscribe(7)
+	r.poll()
+	<-reached
+	return r, open
+}
+
 // turn waits for a poll to be let through, or to be made to fail.
 func (r *rig) turn(ctx context.Context) error {
 	select {

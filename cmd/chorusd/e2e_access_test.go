@@ -14,9 +14,8 @@ import (
 
 const refusesLogin = "the database server and chorusd refuse each other, waiting until that is mended"
 
-// TestRotatedPasswords changes the passwords of MySQL and Redis under a
-// running chorusd, which has them from files, and ends its connections. All
-// of these are encrypted.
+// TestRotatedPasswords changes MySQL's password under a running chorusd, which
+// has it from a file, and ends its connections, which are encrypted.
 func TestRotatedPasswords(t *testing.T) {
 	t.Parallel()
 	authority := servicestest.NewAuthority(t)
@@ -49,7 +48,9 @@ func TestRotatedPasswords(t *testing.T) {
 	c.await(t, "chorus.user.7", 1)
 
 	s.db.MustExec(t, "ALTER USER "+account+" IDENTIFIED BY 'after'")
-	s.killConnections(t)
+	if s.db.KillConnections(t, s.user) == 0 {
+		t.Fatal("chorusd has no connection")
+	}
 	s.db.MustExec(t, "INSERT INTO notes VALUES (2, 7, 'b')")
 	eventually(t, "the login is refused", func() bool { return d.logged(refusesLogin) == 1 })
 	eventually(t, "chorusd is not ready", func() bool { return !d.isReady(t) })
@@ -124,31 +125,4 @@ func TestSeveralDatabases(t *testing.T) {
 		}
 		d.terminate(t)
 	})
-}
-
-// killConnections ends those of chorusd to the database.
-func (s *stack) killConnections(t *testing.T) {
-	t.Helper()
-	list, err := s.db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE user = ?", s.user)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer list.Close()
-	var ids []int
-	for list.Next() {
-		var id int
-		if err := list.Scan(&id); err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, id)
-	}
-	if err := list.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if len(ids) == 0 {
-		t.Fatal("chorusd has no connection")
-	}
-	for _, id := range ids {
-		_, _ = s.db.ExecContext(t.Context(), fmt.Sprintf("KILL %d", id)) // it may have ended
-	}
 }

@@ -136,6 +136,31 @@ func (d *Database) MustExec(t testing.TB, statements ...string) {
 	}
 }
 
+// KillConnections ends those of a user and returns how many there were.
+func (d *Database) KillConnections(t testing.TB, user string) int {
+	t.Helper()
+	list, err := d.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE user = ?", user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	var ids []int
+	for list.Next() {
+		var id int
+		if err := list.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		_, _ = d.ExecContext(t.Context(), fmt.Sprintf("KILL %d", id)) // it may have ended
+	}
+	return len(ids)
+}
+
 func (d *Database) onServer(t testing.TB, statement string) {
 	t.Helper()
 	if err := d.execOnServer(t.Context(), statement); err != nil {
