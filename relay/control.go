@@ -40,7 +40,11 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 	}
 	r.mu.Lock()
 	if page != nil {
-		r.last, r.inside = r.seq, true
+		if err := r.enter(ctx); err != nil {
+			r.mu.Unlock()
+			r.window.release(1)
+			return err
+		}
 	}
 	if c.Type() == harmonic.TypeReset {
 		r.resets[table]++

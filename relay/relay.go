@@ -59,6 +59,10 @@ type Config struct {
 	Workers int
 }
 
+// finishTimeout is how long Run goes on reading when it is told to stop inside
+// of a transaction: one that ends by then is not published in two parts.
+const finishTimeout = time.Second
+
 // drainTimeout is how long Run goes on publishing what was read when it is
 // told to stop.
 const drainTimeout = 7 * time.Second
@@ -91,11 +95,14 @@ type Relay struct {
 	// Of the goroutine that refills.
 	refillMapper *mapping.Mapper
 
+	stopReading context.CancelFunc
+
 	mu       sync.Mutex
 	tail     binlog.Position
 	moved    chan struct{} // closed and renewed when tail moves
 	commits  uint64
 	inside   bool // a transaction is open and has harmonics
+	ending   bool // reading is to end with the open transaction
 	last     harmonic.Seq
 	active   map[string]time.Time // channels, and when the lease ends
 	unknown  bool                 // which channels are active
@@ -160,8 +167,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	// What works on what was read outlives the reading.
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
-	read, stopReading := context.WithCancel(ctx)
+	read, stopReading := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReading()
+	r.stopReading = stopReading
 	var working, reading sync.WaitGroup
 	fail := func(err error) {
 		if err != nil {
@@ -179,6 +187,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	for range r.cfg.Workers {
 		spawn(&working, r.publish, work)
 	}
+	spawn(&working, func(work context.Context) error { return r.endReading(ctx, read, work) }, work)
 	spawn(&reading, func(ctx context.Context) error { return r.source.Run(ctx, r.cfg.From, r) }, read)
 
 	reading.Wait()
@@ -196,10 +205,43 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
+// endReading ends it when told to by the end of told: at once, or with the
+// transaction of which harmonics are on their way already.
+func (r *Relay) endReading(told, read, work context.Context) error {
+	select {
+	case <-told.Done():
+	case <-work.Done():
+		return nil
+	}
+	r.mu.Lock()
+	r.ending = true
+	if !r.inside {
+		r.stopReading()
+	}
+	r.mu.Unlock()
+	select {
+	case <-read.Done():
+	case <-time.After(finishTimeout):
+		r.stopReading()
+	}
+	return nil
+}
+
+// enter notes that the transaction at hand has harmonics, unless reading has
+// ended before it had any. r.mu is held.
+func (r *Relay) enter(ctx context.Context) error {
+	if ctx.Err() != nil && !r.inside {
+		return ctx.Err()
+	}
+	r.last, r.inside = r.seq, true
+	return nil
+}
+
 // recall takes up what an earlier run left: the polls' numbers, the schemas'
-// versions, a reload that is owed, and the refills under way. Its leases are no part of it: one that Redis still has
-// may have ended already when the run kept records for its channel. So the
-// first poll finds every channel new, and the window has what it missed.
+// versions, a reload that is owed, and the refills under way. Its leases are no
+// part of it: one that Redis still has may have ended already when the run kept
+// records for its channel. So the first poll finds every channel new, and the
+// window has what it missed.
 func (r *Relay) recall(ctx context.Context) error {
 	last, err := r.state.LastPoll(ctx)
 	if err != nil {

@@ -122,6 +122,38 @@ func TestStopInTheMiddleOfATransaction(t *testing.T) {
 	}
 }
 
+// TestStopFinishesTheOpenTransaction, so that nothing of it comes twice.
+func TestStopFinishesTheOpenTransaction(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	reached, open := r.gate("change 0.1")
+	defer open()
+	r.commit(put(1, 7), put(2, 7))
+	r.commit(put(3, 7))
+	<-reached
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	eventually(t, "it is told to stop", func() bool {
+		r.relay.mu.Lock()
+		defer r.relay.mu.Unlock()
+		return r.relay.ending
+	})
+	open()
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	if got := r.checkpoint().Position; got != position(1).String() {
+		t.Errorf("the checkpoint is at %s, want it after the first transaction", got)
+	}
+	r.onStep(nil)
+	r.start()
+	r.caughtUp()
+	want := []string{"create 1 v1", "create 2 v2", "create 3 v3"}
+	if got := r.on(userChannel(7)); !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+}
+
 // TestLostCheckpointEndsTheRelay: where to go on is then for a person to say.
 func TestLostCheckpointEndsTheRelay(t *testing.T) {
 	r := newRig(t)

@@ -73,7 +73,11 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 	}
 	// Room is waited for without the lock, so who is active is asked before,
 	// to encode nothing for nobody, and again when it is decided.
-	for !r.dispatch(h, m) {
+	for {
+		done, err := r.dispatch(ctx, h, m)
+		if done || err != nil {
+			return err
+		}
 		if r.payload, err = h.AppendPayload(r.payload[:0], id, time.UnixMicro(int64(c.Time))); err != nil {
 			return err
 		}
@@ -82,13 +86,12 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 			return err
 		}
 	}
-	return nil
 }
 
 // dispatch sends a harmonic to those of its channels that are active and keeps
 // its key for the others. It does nothing and returns false if somebody is
 // active and there is no data yet.
-func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
+func (r *Relay) dispatch(ctx context.Context, h *mapping.Harmonic, m *message) (done bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.Channels = nil
@@ -98,9 +101,15 @@ func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
 		}
 	}
 	if len(m.Channels) > 0 && m.Data == nil {
-		return false
+		return false, nil
 	}
-	r.last, r.inside = r.seq, true
+	if err := r.enter(ctx); err != nil {
+		r.window.release(len(h.Channels))
+		if m.Data != nil {
+			r.queue.release(len(m.Data))
+		}
+		return false, err
+	}
 	for _, name := range m.Channels {
 		for _, job := range r.refills[name] {
 			job.overtake(m.table, m.key)
@@ -122,7 +131,7 @@ func (r *Relay) dispatch(h *mapping.Harmonic, m *message) bool {
 	case m.Data != nil:
 		r.queue.release(len(m.Data))
 	}
-	return true
+	return true, nil
 }
 
 // isActive says whether a channel is published to: a shared one always, a
@@ -147,6 +156,9 @@ func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
 	defer r.mu.Unlock()
 	r.inside = false
 	r.commits++
+	if r.ending {
+		r.stopReading()
+	}
 	return r.read(pt)
 }
 
