@@ -10,6 +10,8 @@ import (
 // one transaction can make a log file larger than 4 GiB.
 func page(offset uint64) uint64 { return offset &^ math.MaxUint32 }
 
+const halfPage = 1 << 31
+
 // follow is the offset where an event ends whose predecessor ended at offset.
 func follow(offset uint64, h *replication.EventHeader) uint64 {
 	switch h.EventType {
@@ -33,10 +35,15 @@ func follow(offset uint64, h *replication.EventHeader) uint64 {
 	}
 	switch h.EventType {
 	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT:
-		// The server left whole transactions out.
+		// The server left whole transactions out, or a dump by GTID starts a
+		// little before the offset: SHOW BINARY LOG STATUS names one that can be
+		// ahead of its GTID set. The place nearest to offset is meant.
 		at := page(offset) | uint64(h.LogPos)
-		if at < offset {
+		switch {
+		case at+halfPage < offset:
 			at += 1 << 32
+		case at > offset+halfPage && page(offset) > 0:
+			at -= 1 << 32
 		}
 		return at
 	}
