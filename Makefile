@@ -150,6 +150,7 @@ test: setup ## install what is missing and run all tests, on real servers and in
 .PHONY: test-full
 test-full: export TEST_FULL := 1
 test-full: setup ## the same with the longer runs, and fuzzing
+	@go run ./tools/services/cmd install percona-toolkit
 	@echo "==> Go tests, all"
 	@go test -race -count=1 -timeout 60m ./...
 	@for package in $$(go list ./...); do \

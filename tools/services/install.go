@@ -56,8 +56,8 @@ func install(ctx context.Context, k Kind) error {
 	case Soketi:
 		_, err := cached(ctx, soketiFolder(), func(dir string) error { return installSoketi(ctx, dir) })
 		return err
-	case Chromium:
-		return installChromium(ctx)
+	case Chromium, PerconaToolkit:
+		return installPackage(ctx, systemPackages[k])
 	}
 	tree, ok := debianTrees[k]
 	if !ok {
@@ -77,13 +77,12 @@ func install(ctx context.Context, k Kind) error {
 	return err
 }
 
-// installChromium installs the machine's package. Unlike the servers it needs
-// hundreds of libraries and fonts, which no private tree should carry.
-func installChromium(ctx context.Context) error {
+// installPackage installs a package of the machine's own Debian.
+func installPackage(ctx context.Context, name string) error {
 	apt := func(args ...string) error {
 		return run(ctx, "apt-get", append([]string{"--quiet", "--yes", "-o", "DPkg::Lock::Timeout=300"}, args...)...)
 	}
-	install := func() error { return apt("install", "--no-install-recommends", "chromium") }
+	install := func() error { return apt("install", "--no-install-recommends", name) }
 	if err := install(); err == nil {
 		return nil
 	}

@@ -96,8 +96,8 @@ func (m machine) lacks(k Kind) (lines []string) {
 		need(slices.Contains(m.have, "npm"), "npm: it comes with Node from nodejs.org; Debian has it in the package npm")
 	case !m.debian:
 		need(false, "Debian, and this is %s: install MySQL or MariaDB, Redis and Chromium yourself, on the PATH, where the machine's own will do", m.system)
-	case k == Chromium:
-		need(m.root, "root, to install Chromium for the whole machine: run `apt-get install chromium` as root")
+	case systemPackages[k] != "":
+		need(m.root, "root, to install %v for the whole machine: run `apt-get install %s` as root", k, systemPackages[k])
 	default:
 		need(slices.Contains(m.have, "apt-get"), "apt-get: it comes with the package apt")
 		need(slices.Contains(m.have, "dpkg-deb"), "dpkg-deb: it comes with the package dpkg")

@@ -21,7 +21,7 @@ import (
 // Kind names something that [Install] can install.
 type Kind string
 
-// The kinds. All but Chromium are servers that can be started.
+// The kinds. Those that are installed system-wide are no servers.
 const (
 	MySQL      Kind = "mysql"      // MySQL 9.7
 	MariaDB    Kind = "mariadb"    // MariaDB 10.11
@@ -29,20 +29,29 @@ const (
 	Redis      Kind = "redis"      // Redis 7.0
 	Soketi     Kind = "soketi"     // Soketi 1.6, a Pusher-compatible server
 	Chromium   Kind = "chromium"   // the browser, installed system-wide
+
+	// PerconaToolkit has pt-online-schema-change. It is installed system-wide,
+	// and only where it is asked for: the longer tests alone use it.
+	PerconaToolkit Kind = "percona-toolkit"
 )
 
-// Kinds returns every kind.
+// systemPackages are the kinds that are packages of the machine's own Debian.
+// They need hundreds of libraries, which no private tree should carry.
+var systemPackages = map[Kind]string{Chromium: "chromium", PerconaToolkit: "percona-toolkit"}
+
+// Kinds returns every kind that is installed unless others are named.
 func Kinds() []Kind {
 	return []Kind{MySQL, MariaDB, MariaDB118, Redis, Soketi, Chromium}
 }
 
 // ParseKind returns the kind called name.
 func ParseKind(name string) (Kind, error) {
-	if k := Kind(name); slices.Contains(Kinds(), k) {
+	known := append(Kinds(), PerconaToolkit)
+	if k := Kind(name); slices.Contains(known, k) {
 		return k, nil
 	}
-	names := make([]string, 0, len(Kinds()))
-	for _, k := range Kinds() {
+	names := make([]string, 0, len(known))
+	for _, k := range known {
 		names = append(names, string(k))
 	}
 	return "", fmt.Errorf("unknown kind %q, have %s", name, strings.Join(names, ", "))
@@ -58,6 +67,8 @@ func (k Kind) String() string {
 		return "Soketi " + soketiVersion
 	case Chromium:
 		return "Chromium"
+	case PerconaToolkit:
+		return "Percona Toolkit"
 	}
 	return string(k)
 }
@@ -94,6 +105,8 @@ func findServer(k Kind, dirs []string) (path string, ok bool) {
 		MariaDB118: {"mariadbd", "mysqld"},
 		Redis:      {"redis-server"},
 		Chromium:   {"chromium", "chromium-browser", "google-chrome"},
+
+		PerconaToolkit: {"pt-online-schema-change"},
 	}[k]
 	for _, name := range names {
 		for _, dir := range dirs {
@@ -140,8 +153,8 @@ func locate(k Kind) (program, error) {
 	switch k {
 	case Soketi:
 		return locateSoketi()
-	case Chromium:
-		if path, ok := OnPath(Chromium); ok {
+	case Chromium, PerconaToolkit:
+		if path, ok := OnPath(k); ok {
 			return program{argv: []string{path}}, nil
 		}
 		return program{}, notInstalled(k)
