@@ -10,6 +10,73 @@ type Config struct {
 	UserChannel string
 	// TablePrefix is put before the names of tables without a Source.
 	TablePrefix string
+	// Users is where attributes of users come from.
+	Users Users
+	// Scopes are the membership scopes by name.
+	Scopes map[string]Scope
+	// Masks holds what masks need.
+	Masks Masks
+}
+
+// Users says which table has attributes of users.
+type Users struct {
+	// Source is the table as in Table.Source; empty: there is none.
+	Source string `koanf:"source"`
+	// Key is the column of the key that user scopes hold.
+	Key string `koanf:"key"`
+	// Attributes are the columns that expressions know as user.NAME, and
+	// templates of users' channels as {NAME}.
+	Attributes []string `koanf:"attributes"`
+}
+
+// Scope is a set of users that tables say the members of.
+type Scope struct {
+	// Members are the tables; who is a member by one of them is one.
+	Members []Members `koanf:"members"`
+}
+
+// Members says which table makes users members.
+type Members struct {
+	// Source is the table as in Table.Source. Required.
+	Source string `koanf:"source"`
+	// Scope is the column of the scope's key. Required.
+	Scope string `koanf:"scope"`
+	// User is the column of the user's key. Required.
+	User string `koanf:"user"`
+	// Where is a condition on the row; empty: every row counts.
+	Where string `koanf:"where"`
+}
+
+// Masks holds what masks need.
+type Masks struct {
+	// Secret is the key of the mask "hash".
+	Secret string
+}
+
+// Column says how a field is made, where it is not the column of its name.
+type Column struct {
+	// Column is the table's column; empty: that of the field's name.
+	Column string `koanf:"column"`
+	// Value is an expression over the row, in place of a column.
+	Value string `koanf:"value"`
+	// VisibleIf is a condition over row and user; without it, the field is left out.
+	VisibleIf string `koanf:"visible_if"`
+	// Mask hides the value: "email", "name", "fixed:TEXT", "truncate:N" or "hash".
+	Mask string `koanf:"mask"`
+	// UnmaskedIf is a condition over row and user under which it does not.
+	UnmaskedIf string `koanf:"unmasked_if"`
+}
+
+// An Alternative is entries of visible_to that must all hold; mostly it is one.
+type Alternative []string
+
+// AnyOf makes alternatives of one entry each.
+func AnyOf(entries ...string) []Alternative {
+	list := make([]Alternative, len(entries))
+	for i, e := range entries {
+		list[i] = Alternative{e}
+	}
+	return list
 }
 
 // Table maps one database table.
@@ -24,9 +91,15 @@ type Table struct {
 	Key []string `koanf:"key"`
 	// Fields lists the columns that clients get, in order. Required.
 	Fields []string `koanf:"fields"`
-	// VisibleTo lists who may see a row, any of them: "user:{column}" or
-	// "channel:name.{column}". Required. {@tenant} is the tenant.
-	VisibleTo []string `koanf:"visible_to"`
+	// VisibleTo lists who may see a row, any of them: "user:{column}",
+	// "SCOPE:{column}", "public" or "channel:name.{column}". A column may be
+	// reached through parents, "post_id -> posts.team_id", and {@tenant} is
+	// the tenant. Required.
+	VisibleTo []Alternative `koanf:"visible_to"`
+	// Where is a condition on row and user; empty: every row counts.
+	Where string
+	// Columns says how fields are made, by their names.
+	Columns map[string]Column
 	// Casts chooses the JSON form of a column where it is not the type's own.
 	Casts map[string]string `koanf:"casts"`
 	// Broadcast is a preset for Event, Payload and UserChannel: "chorus"

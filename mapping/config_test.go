@@ -15,7 +15,7 @@ import (
 
 // good is a table with nothing wrong, for tests that change one thing.
 func good() mapping.Table {
-	return mapping.Table{Fields: []string{"id", "user_id", "title"}, VisibleTo: []string{"user:{user_id}"}}
+	return mapping.Table{Fields: []string{"id", "user_id", "title"}, VisibleTo: mapping.AnyOf("user:{user_id}")}
 }
 
 func with(change func(*mapping.Table)) mapping.Table {
@@ -42,7 +42,7 @@ func texts(list []mapping.Problem) []string {
 
 func TestNewNamesEveryProblem(t *testing.T) {
 	visible := func(entries ...string) mapping.Table {
-		return with(func(t *mapping.Table) { t.VisibleTo = entries })
+		return with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf(entries...) })
 	}
 	cases := []struct {
 		name  string
@@ -120,7 +120,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 		{"channels of other words", visible("channel:chorus.users.{id}", "channel:chorus.platform.{id}", "channel:other.user.{id}"), nil},
 		{"user channel of the table", with(func(t *mapping.Table) {
 			t.UserChannel = "App.Models.User.{id}"
-			t.VisibleTo = []string{"channel:App.Models.User.{x}"}
+			t.VisibleTo = mapping.AnyOf("channel:App.Models.User.{x}")
 		}), []string{
 			`todos.visible_to: "channel:App.Models.User.{x}" can name a user's own channel: write "user:{column}", or start it with other text`,
 		}},
@@ -152,7 +152,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 // default once.
 func TestProblemsOfAllTablesAtOnce(t *testing.T) {
 	got := problems(mapping.Config{UserChannel: "nobody", Tables: map[string]mapping.Table{
-		"b": {Fields: []string{"id"}}, "a": {VisibleTo: []string{"user:{id}"}}, "c": good(),
+		"b": {Fields: []string{"id"}}, "a": {VisibleTo: mapping.AnyOf("user:{id}")}, "c": good(),
 	}})
 	want := []string{
 		`channels.user: user channel "nobody" must be text and one {id}, like "chorus.user.{id}"`,
@@ -169,7 +169,7 @@ func TestProblemsOfAllTablesAtOnce(t *testing.T) {
 func TestChannelOfAnotherTablesUsers(t *testing.T) {
 	tables := map[string]mapping.Table{
 		"todos": with(func(t *mapping.Table) { t.UserChannel = "App.Models.User.{id}" }),
-		"notes": with(func(t *mapping.Table) { t.VisibleTo = []string{"channel:App.Models.{kind}.{owner}"} }),
+		"notes": with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("channel:App.Models.{kind}.{owner}") }),
 	}
 	want := []string{`notes.visible_to: "channel:App.Models.{kind}.{owner}" can name a user's own channel of table "todos": start it with other text`}
 	if got := problems(mapping.Config{UserChannel: userTemplate, Tables: tables}); !slices.Equal(got, want) {
@@ -182,8 +182,8 @@ func TestSourcesAndChannelPrefixes(t *testing.T) {
 		"todos": good(),
 		"done":  with(func(t *mapping.Table) { t.Source = "todos" }),
 		"tags":  with(func(t *mapping.Table) { t.Broadcast, t.Model = "model", `App\Models\Tag` }),
-		"news":  with(func(t *mapping.Table) { t.VisibleTo = []string{"channel:news"}; t.UserChannel = "unused.{id}" }),
-		"old":   with(func(t *mapping.Table) { t.VisibleTo = []string{"channel:new", "channel:newt"} }),
+		"news":  with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("channel:news"); t.UserChannel = "unused.{id}" }),
+		"old":   with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("channel:new", "channel:newt") }),
 	}}, "app", time.UTC)
 	if len(wrong) > 0 {
 		t.Fatal(wrong)
@@ -236,7 +236,7 @@ func TestHashChangesWithTheRules(t *testing.T) {
 	for name, change := range map[string]func(*mapping.Table){
 		"source": func(t *mapping.Table) { t.Source = "s" }, "key": func(t *mapping.Table) { t.Key = []string{"id"} },
 		"fields":     func(t *mapping.Table) { t.Fields = []string{"user_id", "id", "title"} },
-		"visible_to": func(t *mapping.Table) { t.VisibleTo = []string{"channel:x"} },
+		"visible_to": func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("channel:x") },
 		"casts":      func(t *mapping.Table) { t.Casts = map[string]string{"id": "string"} },
 		"broadcast":  func(t *mapping.Table) { t.Broadcast = "chorus" }, "model": func(t *mapping.Table) { t.Model = "M" },
 		"event": func(t *mapping.Table) { t.Event = "e" }, "payload": func(t *mapping.Table) { t.Payload = "data" },
@@ -311,10 +311,10 @@ func TestCheckFitsTheRulesToTheTables(t *testing.T) {
 		{"the same by another name", with(func(t *mapping.Table) { t.Casts = map[string]string{"id": "bool"} }), nil, []string{
 			`todos.key: column "id": cast "bool" of a key column loses its value`,
 		}},
-		{"no such scope column", with(func(t *mapping.Table) { t.VisibleTo = []string{"user:{owner}"} }), nil, []string{
+		{"no such scope column", with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("user:{owner}") }), nil, []string{
 			`todos.visible_to: table app.todos has no column "owner": it has id, user_id, title, at, place, uuid`,
 		}},
-		{"scope of a time", with(func(t *mapping.Table) { t.VisibleTo = []string{"user:{at}"} }), nil, []string{
+		{"scope of a time", with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("user:{at}") }), nil, []string{
 			`todos.visible_to: column "at" of type datetime cannot name a channel: use an integer, a text or a UUID`,
 		}},
 	}

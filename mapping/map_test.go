@@ -86,7 +86,7 @@ func TestMap(t *testing.T) {
 	table := tableOf("todos", "id", "user_id", "team_id", "title", "secret", "kind")
 	rule := mapping.Table{
 		Fields:    []string{"id", "user_id", "title"},
-		VisibleTo: []string{"user:{user_id}", "channel:team.{team_id}", "channel:{kind}-news"},
+		VisibleTo: mapping.AnyOf("user:{user_id}", "channel:team.{team_id}", "channel:{kind}-news"),
 	}
 	base := []string{"1", "7", "3", "tea", "s", "NULL"}
 	change := func(column int, value string) []string {
@@ -172,7 +172,7 @@ func TestMap(t *testing.T) {
 // TestScopesOfTheSameChannel: who sees a row twice gets it once.
 func TestScopesOfTheSameChannel(t *testing.T) {
 	table := tableOf("todos", "id", "owner_id", "editor_id")
-	m := newMapper(t, "todos", mapping.Table{Fields: []string{"id"}, VisibleTo: []string{"user:{owner_id}", "user:{editor_id}"}})
+	m := newMapper(t, "todos", mapping.Table{Fields: []string{"id"}, VisibleTo: mapping.AnyOf("user:{owner_id}", "user:{editor_id}")})
 	for _, c := range []struct {
 		before, after *binlog.Row
 		want          []string
@@ -195,7 +195,7 @@ func TestScopesOfTheSameChannel(t *testing.T) {
 func TestCompositeKey(t *testing.T) {
 	table := tableOf("post_tag", "post_id", "tag", "position")
 	table.Key, table.Unique = []int{0, 1}, [][]int{{0, 1}}
-	m := newMapper(t, "post_tag", mapping.Table{Fields: []string{"post_id", "tag", "position"}, VisibleTo: []string{"channel:posts"}})
+	m := newMapper(t, "post_tag", mapping.Table{Fields: []string{"post_id", "tag", "position"}, VisibleTo: mapping.AnyOf("channel:posts")})
 	got, _ := mapped(t, m, &binlog.Change{Kind: binlog.Insert, After: row(table, "3", `a"b`, "1")})
 	if want := []string{`create [3,"a\"b"] to posts: {"post_id":3,"tag":"a\"b","position":"1"}`}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -212,8 +212,8 @@ func TestCompositeKey(t *testing.T) {
 func TestSeveralRulesOfOneTable(t *testing.T) {
 	table := tableOf("todos", "id", "user_id", "title")
 	m, wrong := mapping.New(mapping.Config{UserChannel: userTemplate, Tables: map[string]mapping.Table{
-		"todos":  {Fields: []string{"id", "title"}, VisibleTo: []string{"user:{user_id}"}},
-		"public": {Source: "todos", Fields: []string{"id"}, VisibleTo: []string{"channel:all"}},
+		"todos":  {Fields: []string{"id", "title"}, VisibleTo: mapping.AnyOf("user:{user_id}")},
+		"public": {Source: "todos", Fields: []string{"id"}, VisibleTo: mapping.AnyOf("channel:all")},
 	}}, "app", time.UTC)
 	if len(wrong) > 0 {
 		t.Fatal(texts(wrong))
@@ -229,7 +229,7 @@ func TestSeveralRulesOfOneTable(t *testing.T) {
 
 func TestPayloads(t *testing.T) {
 	table := tableOf("todos", "id", "user_id", "title")
-	base := mapping.Table{Fields: []string{"id", "title"}, VisibleTo: []string{"user:{user_id}"}}
+	base := mapping.Table{Fields: []string{"id", "title"}, VisibleTo: mapping.AnyOf("user:{user_id}")}
 	cases := []struct {
 		name                    string
 		rule                    func(*mapping.Table)
@@ -280,7 +280,7 @@ func TestPayloads(t *testing.T) {
 func TestKeysAsTheyAreInRedis(t *testing.T) {
 	table := tableOf("todos", "id", "user_id", "tag")
 	table.Unique = append(table.Unique, []int{2, 0})
-	rule := mapping.Table{Fields: []string{"id", "tag"}, Key: []string{"tag", "id"}, VisibleTo: []string{"user:{user_id}"}}
+	rule := mapping.Table{Fields: []string{"id", "tag"}, Key: []string{"tag", "id"}, VisibleTo: mapping.AnyOf("user:{user_id}")}
 	m := newMapper(t, "todos", rule)
 	p, err := m.PlanOf("todos", table)
 	if err != nil {
@@ -369,7 +369,7 @@ func FuzzChannelNames(f *testing.F) {
 		f.Add(s)
 	}
 	table := tableOf("todos", "id", "user_id", "kind")
-	m := newMapper(f, "todos", mapping.Table{Fields: []string{"id"}, VisibleTo: []string{"channel:{kind}", "channel:chorus.{kind}"}})
+	m := newMapper(f, "todos", mapping.Table{Fields: []string{"id"}, VisibleTo: mapping.AnyOf("channel:{kind}", "channel:chorus.{kind}")})
 	f.Fuzz(func(t *testing.T, value string) {
 		_, err := m.Map(&binlog.Change{Kind: binlog.Insert, After: binlog.TextRow(table, [][]byte{[]byte("1"), nil, []byte(value)})}, func(h *mapping.Harmonic) error {
 			for _, ch := range h.Channels {

@@ -204,7 +204,10 @@ func newRule(name string, t Table, cfg Config, database string) (*rule, []Proble
 	if len(t.VisibleTo) == 0 {
 		wrong.add("visible_to", "missing: say who may see a row, like [\"user:{user_id}\"]")
 	}
-	for _, entry := range t.VisibleTo {
+	if slices.ContainsFunc(t.VisibleTo, func(a Alternative) bool { return len(a) != 1 }) {
+		wrong.add("visible_to", "an inner list needs one entry")
+	}
+	for _, entry := range slices.Concat(t.VisibleTo...) {
 		s, err := parseScope(entry, userChannel)
 		if err != nil {
 			wrong.add("visible_to", "%v", err)

@@ -15,7 +15,7 @@ import (
 func perTenant() mapping.Table {
 	return mapping.Table{
 		Source: "tenant_%.tasks", Fields: []string{"id", "user_id", "title"},
-		VisibleTo:   []string{"user:{user_id}", "channel:tenant.{@tenant}.board.{board_id}"},
+		VisibleTo:   mapping.AnyOf("user:{user_id}", "channel:tenant.{@tenant}.board.{board_id}"),
 		UserChannel: "chorus.{@tenant}.user.{id}",
 	}
 }
@@ -121,7 +121,7 @@ func TestTenantsThatCouldMixAreRefused(t *testing.T) {
 		return t
 	}
 	visible := func(entries ...string) mapping.Table {
-		return change(func(t *mapping.Table) { t.VisibleTo = entries })
+		return change(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf(entries...) })
 	}
 	const mixed = `todos.visible_to: a channel by "channel:x.{@tenant}.{board_id}" can be one of another tenant by "channel:x.{user_id}.{@tenant}" of table %q: let {@tenant} stand in the same place of both`
 	for name, c := range map[string]struct {

@@ -107,7 +107,7 @@ func newMapper(t testing.TB) *mapping.Mapper {
 	m, problems := mapping.New(mapping.Config{
 		UserChannel: "chorus.user.{id}",
 		Tables: map[string]mapping.Table{"todos": {
-			Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: []string{"user:{user_id}", "channel:team.{team_id}"},
+			Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: mapping.AnyOf("user:{user_id}", "channel:team.{team_id}"),
 		}},
 	}, "app", time.UTC)
 	for _, p := range problems {

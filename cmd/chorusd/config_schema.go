@@ -127,6 +127,15 @@ func fromTOML(key string, raw any, typ reflect.Type) (any, error) {
 			return nil, misfit
 		}
 		return fromText(key, text, typ)
+	case typ == reflect.TypeFor[mapping.Alternative]():
+		if entry, ok := raw.(string); ok {
+			return mapping.Alternative{entry}, nil
+		}
+		entries, err := fromTOML(key, raw, reflect.TypeFor[[]string]())
+		if err != nil {
+			return nil, err
+		}
+		return mapping.Alternative(entries.([]string)), nil
 	case typ.Kind() == reflect.Slice:
 		list, ok := raw.([]any)
 		if !ok {

@@ -66,7 +66,7 @@ func TestLoadConfigDefaults(t *testing.T) {
 	want.StateDir = "/home/app/.local/state/chorusd"
 	want.MySQL.Database = "app"
 	want.Pusher.AppID, want.Pusher.Key, want.Pusher.Secret = "1", "k", "s"
-	want.Tables = map[string]mapping.Table{"todos": {Fields: []string{"id"}, VisibleTo: []string{"user:{user_id}"}}}
+	want.Tables = map[string]mapping.Table{"todos": {Fields: []string{"id"}, VisibleTo: mapping.AnyOf("user:{user_id}")}}
 	got.origins = nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)

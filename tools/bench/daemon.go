@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +52,7 @@ fields = [%s]
 visible_to = [%s]
 [tables.todos.casts]
 done = "boolean"
-`, database.Addr, redis.Addr, soketi.Addr, soketi.AppID, soketi.Key, soketi.Secret, quoted(todos.Fields), quoted(todos.VisibleTo))
+`, database.Addr, redis.Addr, soketi.Addr, soketi.AppID, soketi.Key, soketi.Secret, quoted(todos.Fields), quoted(slices.Concat(todos.VisibleTo...)))
 }
 
 // startDaemon builds chorusd, runs it in a folder of its own and returns when

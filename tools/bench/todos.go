@@ -31,7 +31,7 @@ const (
 // todos is the table's mapping: every column, to its user.
 var todos = mapping.Table{
 	Fields:    []string{"id", "user_id", "title", "notes", "done", "price", "meta", "due_at", "created_at", "updated_at"},
-	VisibleTo: []string{"user:{user_id}"},
+	VisibleTo: mapping.AnyOf("user:{user_id}"),
 	Casts:     map[string]string{"done": "boolean"},
 }
 
