@@ -15,6 +15,8 @@ type Row struct {
 	// or as the server's text if text is set.
 	values [][]byte
 	text   bool
+	// image is all of them together, as they lie in the log; nil if text is set.
+	image []byte
 }
 
 // TextRow makes a row of values in the server's text form, as a SELECT gives

@@ -258,18 +258,15 @@ func (t *tail) give(ctx context.Context, c *Change) error {
 // values one after the other. It returns what comes after.
 func (r *Row) scan(table *Table, data []byte) ([]byte, error) {
 	columns := table.Columns
-	if cap(r.values) < len(columns) {
-		r.values = make([][]byte, len(columns))
-	}
-	r.Table, r.values, r.text = table, r.values[:len(columns)], false
+	r.reset(table)
 	bitmap := (len(columns) + 7) / 8
 	if len(data) < bitmap {
 		return nil, fatal("row of %s is cut short", table.Name)
 	}
+	image := data
 	nulls, data := data[:bitmap], data[bitmap:]
 	for i := range columns {
 		if nulls[i>>3]>>(i&7)&1 == 1 {
-			r.values[i] = nil
 			continue
 		}
 		c := &columns[i]
@@ -287,5 +284,6 @@ func (r *Row) scan(table *Table, data []byte) ([]byte, error) {
 		r.values[i] = data[:size:size]
 		data = data[size:]
 	}
+	r.image = image[:len(image)-len(data)]
 	return data, nil
 }
