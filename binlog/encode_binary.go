@@ -47,23 +47,24 @@ func (c *Column) padded(f appender) appender {
 // addressAppenders writes MariaDB's UUID, INET4 and INET6 as its text has them.
 // The log has a UUID in the order of its text, though the table stores it in another.
 func (c *Column) addressAppenders() (raw, text appender) {
+	return quoted(c.appendAddress), appendQuoted
+}
+
+func (c *Column) appendAddress(dst, v []byte) ([]byte, error) {
 	size := binarySizes[c.Kind]
-	raw = quoted(func(dst, v []byte) ([]byte, error) {
-		var whole [16]byte
-		if len(v) > size {
-			return dst, fmt.Errorf("%d bytes instead of %d", len(v), size)
-		}
-		copy(whole[:], v)
-		switch c.Kind { // not by a variable, which would put the bytes on the heap
-		case UUID:
-			return appendUUID(dst, whole[:]), nil
-		case Inet6:
-			return appendInet6(dst, whole[:]), nil
-		default:
-			return appendInet4(dst, whole[:size]), nil
-		}
-	})
-	return raw, appendQuoted
+	var whole [16]byte
+	if len(v) > size {
+		return dst, fmt.Errorf("%d bytes instead of %d", len(v), size)
+	}
+	copy(whole[:], v)
+	switch c.Kind { // not by a variable, which would put the bytes on the heap
+	case UUID:
+		return appendUUID(dst, whole[:]), nil
+	case Inet6:
+		return appendInet6(dst, whole[:]), nil
+	default:
+		return appendInet4(dst, whole[:size]), nil
+	}
 }
 
 func appendUUID(dst, v []byte) []byte {

@@ -62,12 +62,7 @@ func (c *Column) integerAppenders(cast Cast) (raw, text appender) {
 	case c.Kind == Bit:
 		digits = func(dst, v []byte) ([]byte, error) { return strconv.AppendUint(dst, unsignedBE(v), 10), nil }
 	case c.Kind == Year:
-		digits = func(dst, v []byte) ([]byte, error) {
-			if v[0] == 0 {
-				return append(dst, '0'), nil
-			}
-			return strconv.AppendInt(dst, 1900+int64(v[0]), 10), nil
-		}
+		digits = func(dst, v []byte) ([]byte, error) { return strconv.AppendInt(dst, yearOf(v[0]), 10), nil }
 	case c.Unsigned:
 		digits = func(dst, v []byte) ([]byte, error) { return strconv.AppendUint(dst, unsignedLE(v), 10), nil }
 	default:
@@ -79,14 +74,8 @@ func (c *Column) integerAppenders(cast Cast) (raw, text appender) {
 	plain := appendPlain
 	if c.Kind == Year {
 		plain = func(dst, v []byte) ([]byte, error) {
-			n, err := strconv.Atoi(string(v)) // "0000"
-			if c.SQLType == "year(2)" {       // MariaDB's, from 1970 to 2069
-				n += 1900
-				if n < 1970 {
-					n += 100
-				}
-			}
-			return strconv.AppendInt(dst, int64(n), 10), err
+			n, err := c.parseYear(v)
+			return strconv.AppendInt(dst, n, 10), err
 		}
 	}
 	switch cast {
@@ -99,15 +88,37 @@ func (c *Column) integerAppenders(cast Cast) (raw, text appender) {
 	}
 }
 
+func yearOf(b byte) int64 {
+	if b == 0 {
+		return 0
+	}
+	return 1900 + int64(b)
+}
+
+// parseYear reads the server's text of a YEAR.
+func (c *Column) parseYear(v []byte) (int64, error) {
+	n, err := strconv.ParseInt(string(v), 10, 64) // "0000"
+	if c.SQLType == "year(2)" {                   // MariaDB's, from 1970 to 2069
+		n += 1900
+		if n < 1970 {
+			n += 100
+		}
+	}
+	return n, err
+}
+
+// double reads a DOUBLE.
+func (c *Column) double(v []byte) float64 {
+	f := math.Float64frombits(binary.LittleEndian.Uint64(v))
+	if c.decimals > 0 {
+		f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'f', c.decimals, 64), 64) // of its own text
+	}
+	return f
+}
+
 func (c *Column) floatAppenders(cast Cast) (raw, text appender) {
 	bits := 64
-	raw = func(dst, v []byte) ([]byte, error) {
-		f := math.Float64frombits(binary.LittleEndian.Uint64(v))
-		if c.decimals > 0 {
-			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'f', c.decimals, 64), 64) // of its own text
-		}
-		return appendFloat(dst, f, 64), nil
-	}
+	raw = func(dst, v []byte) ([]byte, error) { return appendFloat(dst, c.double(v), 64), nil }
 	if c.Kind == Float {
 		bits = 32
 		raw = func(dst, v []byte) ([]byte, error) {

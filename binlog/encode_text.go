@@ -69,36 +69,45 @@ func (c *Column) certain(member string) error {
 func (c *Column) memberAppenders() (raw, text appender) {
 	if c.Kind == Enum {
 		return func(dst, v []byte) ([]byte, error) {
-			n := int(unsignedLE(v))
-			if n == 0 { // what a non-strict server stores for a wrong value
-				return append(dst, `""`...), nil
-			}
-			if n > len(c.Members) {
-				return dst, fmt.Errorf("member %d of %d", n, len(c.Members))
-			}
-			if err := c.certain(c.Members[n-1]); err != nil {
-				return dst, err
-			}
-			return harmonic.AppendString(dst, c.Members[n-1]), nil
+			m, err := c.member(v)
+			return harmonic.AppendString(dst, m), err
 		}, appendText
 	}
 	return func(dst, v []byte) ([]byte, error) {
-		mask := unsignedLE(v)
-		if len(c.Members) < 64 && mask>>len(c.Members) != 0 {
-			return dst, fmt.Errorf("mask %#x of %d members", mask, len(c.Members))
-		}
-		var list []byte
-		for i, m := range c.Members {
-			if mask>>i&1 == 1 {
-				if err := c.certain(m); err != nil {
-					return dst, err
-				}
-				if len(list) > 0 {
-					list = append(list, ',')
-				}
-				list = append(list, m...)
-			}
-		}
-		return harmonic.AppendString(dst, list), nil
+		list, err := c.memberList(v)
+		return harmonic.AppendString(dst, list), err
 	}, appendText
+}
+
+// member is the one that an ENUM's number stands for.
+func (c *Column) member(v []byte) (string, error) {
+	n := int(unsignedLE(v))
+	if n == 0 { // what a non-strict server stores for a wrong value
+		return "", nil
+	}
+	if n > len(c.Members) {
+		return "", fmt.Errorf("member %d of %d", n, len(c.Members))
+	}
+	return c.Members[n-1], c.certain(c.Members[n-1])
+}
+
+// memberList is what a SET's mask stands for: its members with commas between.
+func (c *Column) memberList(v []byte) ([]byte, error) {
+	mask := unsignedLE(v)
+	if len(c.Members) < 64 && mask>>len(c.Members) != 0 {
+		return nil, fmt.Errorf("mask %#x of %d members", mask, len(c.Members))
+	}
+	var list []byte
+	for i, m := range c.Members {
+		if mask>>i&1 == 1 {
+			if err := c.certain(m); err != nil {
+				return nil, err
+			}
+			if len(list) > 0 {
+				list = append(list, ',')
+			}
+			list = append(list, m...)
+		}
+	}
+	return list, nil
 }

@@ -98,25 +98,31 @@ func (c *Column) dateAppenders(cast Cast, loc *time.Location) (raw, text appende
 			return append(dst, '"')
 		}
 	}
-	read := readDate
-	switch c.Kind {
-	case DateTime:
-		read = func(v []byte) clock { return readDateTime(v, c.fraction) }
-	case Timestamp:
-		read = func(v []byte) clock {
-			seconds, micro := int64(unsignedBE(v[:4])), micros(v[4:], c.fraction)
-			if seconds == 0 {
-				return clock{micro: micro}
-			}
-			return clockOf(time.UnixMicro(seconds*1e6 + int64(micro)).UTC())
-		}
-	}
+	read := c.clockReader()
 	raw = func(dst, v []byte) ([]byte, error) { return form(dst, read(v)), nil }
 	text = func(dst, v []byte) ([]byte, error) {
 		k, err := parseClock(v)
 		return form(dst, k), err
 	}
 	return raw, text
+}
+
+// clockReader reads a DATE, DATETIME or TIMESTAMP (in UTC) from the log's bytes.
+func (c *Column) clockReader() func(v []byte) clock {
+	switch c.Kind {
+	case DateTime:
+		return func(v []byte) clock { return readDateTime(v, c.fraction) }
+	case Timestamp:
+		return func(v []byte) clock {
+			seconds, micro := int64(unsignedBE(v[:4])), micros(v[4:], c.fraction)
+			if seconds == 0 {
+				return clock{micro: micro}
+			}
+			return clockOf(time.UnixMicro(seconds*1e6 + int64(micro)).UTC())
+		}
+	default:
+		return readDate
+	}
 }
 
 func clockOf(t time.Time) clock {
