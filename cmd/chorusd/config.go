@@ -30,9 +30,8 @@ type Config struct {
 	Webhooks webhooksConfig `koanf:"webhooks"`
 	Admin    adminConfig    `koanf:"admin"`
 	Log      logConfig      `koanf:"log"`
-	// Tables by the name that clients use. They come from the file alone:
-	// a mapping decides who sees what, and belongs under review.
-	Tables map[string]mapping.Table `koanf:"tables"`
+	Masks    masksConfig    `koanf:"masks"`
+	rules
 
 	origins origins
 	// secretFiles are the files that secrets came from, by key.
@@ -94,6 +93,11 @@ type channelsConfig struct {
 	Lease time.Duration `koanf:"lease"`
 	// Window is the most keys kept for channels that may just have been opened.
 	Window int `koanf:"window"`
+}
+
+type masksConfig struct {
+	// Secret is the key of the mask "hash".
+	Secret Secret `koanf:"secret"`
 }
 
 type webhooksConfig struct {
@@ -161,7 +165,7 @@ func loadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 		return Config{}, fmt.Errorf("load defaults: %w", err)
 	}
 
-	file, tables, readable := l.readFile()
+	file, rules, readable := l.readFile()
 	for _, layer := range []koanf.Provider{file, l.environment(environ), l.flags(flags)} {
 		if err := merged.Load(layer, nil); err != nil {
 			return Config{}, fmt.Errorf("merge configuration: %w", err)
@@ -172,7 +176,7 @@ func loadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 	if err := merged.Unmarshal("", &cfg); err != nil {
 		return Config{}, fmt.Errorf("decode configuration: %w", err)
 	}
-	cfg.Tables = tables
+	cfg.rules = rules
 	cfg.origins, cfg.secretFiles = l.origins, l.secretFiles
 	if cfg.StateDir == "" {
 		cfg.StateDir = defaultStateDir(environ)
@@ -204,6 +208,14 @@ func defaultStateDir(environ []string) string {
 		return filepath.Join(home, ".local", "state", "chorusd")
 	}
 	return ""
+}
+
+// mapping is what the package of that name takes of the configuration.
+func (c Config) mapping() mapping.Config {
+	return mapping.Config{
+		Tables: c.Tables, Users: c.Users, Scopes: c.Scopes, Masks: mapping.Masks{Secret: string(c.Masks.Secret)},
+		UserChannel: c.Channels.User, TablePrefix: c.MySQL.TablePrefix,
+	}
 }
 
 // at is where key, such as "tables.todos.fields", was set, or else the nearest

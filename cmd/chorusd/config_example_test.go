@@ -2,10 +2,13 @@ package main
 
 import (
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chorusd/chorusd/mapping"
 )
 
 const exampleFile = "../../config.toml.example"
@@ -24,7 +27,7 @@ func TestExampleLoads(t *testing.T) {
 	}
 	// Apart from what is required it is the defaults, so that it can be copied.
 	want := defaultConfig()
-	want.StateDir, want.Tables, want.origins = cfg.StateDir, cfg.Tables, cfg.origins
+	want.StateDir, want.rules, want.origins = cfg.StateDir, cfg.rules, cfg.origins
 	want.MySQL.Database, want.Pusher.AppID, want.Pusher.Key, want.Pusher.Secret = cfg.MySQL.Database, cfg.Pusher.AppID, cfg.Pusher.Key, "s"
 	wanted := walkConfig(want)
 	for i, got := range walkConfig(cfg) {
@@ -69,8 +72,8 @@ func TestExampleShowsEveryDefault(t *testing.T) {
 			}
 		}
 	}
-	for field := range tableFields() {
-		if field != "casts" && shown["tables.todos."+field] == nil && shown["tables.posts."+field] == nil {
+	for field := range tagged(reflect.TypeFor[mapping.Table]()) {
+		if field != "casts" && field != "columns" && shown["tables.todos."+field] == nil && shown["tables.posts."+field] == nil {
 			t.Errorf("no table shows %s", field)
 		}
 	}

@@ -73,22 +73,6 @@ func walkConfig(cfg Config) []configKey {
 	return keys
 }
 
-// tablesKey is the section of the tables, which only the file can set.
-const tablesKey = "tables"
-
-// tableFields maps the keys of one [tables.NAME] section to the indexes of
-// mapping.Table's fields.
-func tableFields() map[string]int {
-	fields := map[string]int{}
-	table := reflect.TypeFor[mapping.Table]()
-	for i := range table.NumField() {
-		if tag, ok := table.Field(i).Tag.Lookup("koanf"); ok {
-			fields[tag] = i
-		}
-	}
-	return fields
-}
-
 // splitKey parts a key into its section, empty at the top, and its last segment.
 func splitKey(key string) (section, last string) {
 	section = parentKey(key)
@@ -128,8 +112,12 @@ func fromTOML(key string, raw any, typ reflect.Type) (any, error) {
 		}
 		return fromText(key, text, typ)
 	case typ == reflect.TypeFor[mapping.Alternative]():
-		if entry, ok := raw.(string); ok {
-			return mapping.Alternative{entry}, nil
+		if _, ok := raw.([]any); !ok {
+			entry, err := fromTOML(key, raw, reflect.TypeFor[string]())
+			if err != nil {
+				return nil, err
+			}
+			return mapping.Alternative{entry.(string)}, nil
 		}
 		entries, err := fromTOML(key, raw, reflect.TypeFor[[]string]())
 		if err != nil {

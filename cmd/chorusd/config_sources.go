@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/providers/confmap"
@@ -14,8 +14,6 @@ import (
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
-
-	"github.com/chorusd/chorusd/mapping"
 )
 
 // envPrefix starts every variable of ours, so one that starts so and names no
@@ -57,19 +55,19 @@ func (l *loader) defaults() map[string]any {
 	return values
 }
 
-// readFile is the file's layer, and the tables, which no other layer has.
+// readFile is the file's layer, and the rules, which no other layer has.
 // readable is false where the file could not be read at all.
-func (l *loader) readFile() (layer koanf.Provider, tables map[string]mapping.Table, readable bool) {
+func (l *loader) readFile() (layer koanf.Provider, rules rules, readable bool) {
 	values := map[string]any{}
 	content, err := os.ReadFile(l.path)
 	if err != nil {
 		l.problems.add(l.origins.at(""), "cannot be read: %v; name the file with --config, config.toml.example is one to start from", cause(err))
-		return confmap.Provider(values, "."), nil, false
+		return confmap.Provider(values, "."), rules, false
 	}
 	document, positions, syntax := parseTOML(l.path, content)
 	if syntax != nil {
 		l.problems = append(l.problems, *syntax)
-		return confmap.Provider(values, "."), nil, false
+		return confmap.Provider(values, "."), rules, false
 	}
 	maps.Copy(l.origins, positions)
 
@@ -78,8 +76,8 @@ func (l *loader) readFile() (layer koanf.Provider, tables map[string]mapping.Tab
 		raw := document[name]
 		fields, isSection := raw.(map[string]any)
 		switch {
-		case name == tablesKey:
-			tables = l.tables(raw)
+		case rules.has(name):
+			l.rules(&rules, name, raw)
 		case sections[name] && isSection:
 			for _, field := range sortedKeys(fields) {
 				l.fileValue(values, name, field, fields[field])
@@ -90,7 +88,7 @@ func (l *loader) readFile() (layer koanf.Provider, tables map[string]mapping.Tab
 			l.fileValue(values, "", name, raw)
 		}
 	}
-	return confmap.Provider(values, "."), tables, true
+	return confmap.Provider(values, "."), rules, true
 }
 
 // sections is the set of the sections of scalar settings.
@@ -129,7 +127,8 @@ func (l *loader) fileValue(values map[string]any, section, name string, raw any)
 func (l *loader) unknownKey(path string, raw any) {
 	section, name := splitKey(path)
 	if _, ok := raw.(map[string]any); ok && section == "" {
-		names := append(sortedKeys(l.sections()), tablesKey)
+		names := append(sortedKeys(l.sections()), ruleSections()...)
+		slices.Sort(names)
 		mend := "there are " + strings.Join(names, ", ")
 		if near, ok := nearest(name, names); ok {
 			mend = fmt.Sprintf("did you mean [%s]?", near)
@@ -167,59 +166,6 @@ func (l *loader) unknownKey(path string, raw any) {
 	l.problems.add(l.origins.at(path), "no such key: %s; %s", path, mend)
 }
 
-// tables decodes the sections [tables.NAME].
-func (l *loader) tables(raw any) map[string]mapping.Table {
-	sections, ok := raw.(map[string]any)
-	if !ok {
-		l.refuse(tablesKey, l.origins.at(tablesKey), "tables is %s where sections belong; write [tables.NAME] for each table", describe(raw))
-		return nil
-	}
-	known := tableFields()
-	tables := make(map[string]mapping.Table, len(sections))
-	for _, name := range sortedKeys(sections) {
-		path := joinKey(tablesKey, name)
-		fields, ok := sections[name].(map[string]any)
-		if !ok {
-			l.refuse(path, l.origins.at(path), "%s is %s where a section belongs; write [%s] on a line of its own", path, describe(sections[name]), path)
-			continue
-		}
-		var table mapping.Table
-		for _, field := range sortedKeys(fields) {
-			key := joinKey(tablesKey, name, field)
-			index, ok := known[field]
-			if !ok {
-				mend := "there are " + strings.Join(sortedKeys(known), ", ")
-				if near, ok := nearest(field, sortedKeys(known)); ok {
-					mend = "did you mean " + near + "?"
-				}
-				l.problems.add(l.origins.at(key), "no such key: %s; %s", key, mend)
-				continue
-			}
-			target := reflect.ValueOf(&table).Elem().Field(index)
-			value, err := fromTOML(key, fields[field], target.Type())
-			if err != nil {
-				l.refuse(key, l.origins.at(key), "%v; write for example %s", err, tableExample(field, target.Type()))
-				continue
-			}
-			target.Set(reflect.ValueOf(value))
-		}
-		tables[name] = table
-	}
-	return tables
-}
-
-// tableExample is a line that sets a key of a table.
-func tableExample(field string, typ reflect.Type) string {
-	switch typ.Kind() {
-	case reflect.Slice:
-		return field + ` = ["…"]`
-	case reflect.Map:
-		return field + ` = { column = "…" }`
-	default:
-		return field + ` = "…"`
-	}
-}
-
 // environment is the layer of the variables CHORUSD_<SECTION>_<KEY>, and of
 // those with _FILE behind, which name a file that holds the value.
 func (l *loader) environment(environ []string) koanf.Provider {
@@ -240,8 +186,8 @@ func (l *loader) environment(environ []string) koanf.Provider {
 		name, inFile := strings.CutSuffix(variable, "_FILE")
 		key, ok := byVariable[name]
 		switch {
-		case strings.HasPrefix(variable, envPrefix+"TABLES"):
-			l.problems.add(at, "tables are set in the file alone; move it there and unset the variable")
+		case !ok && ruleOf(variable) != "":
+			l.problems.add(at, "%s are set in the file alone; move it there and unset the variable", ruleOf(variable))
 			return "", nil
 		case !ok:
 			mend := "unset it"

@@ -18,11 +18,17 @@ func parseTOML(path string, content []byte) (document map[string]any, positions 
 	}
 
 	positions = origins{}
-	var section []string
+	var section string
+	elements := map[string]int{} // of arrays of tables, so far
 	eachExpression(content, func(p *unstable.Parser, node *unstable.Node) bool {
 		switch node.Kind {
-		case unstable.Table, unstable.ArrayTable:
-			section = locate(p, node.Key(), nil, path, positions)
+		case unstable.Table:
+			section = locate(p, node.Key(), "", path, positions)
+		case unstable.ArrayTable:
+			key := locate(p, node.Key(), "", path, positions)
+			section = indexed(key, elements[key])
+			elements[key]++
+			positions[section] = origin{source: sourceFile, name: path, line: lineOf(p, node.Key())}
 		case unstable.KeyValue:
 			locateValue(p, node, section, path, positions)
 		}
@@ -32,7 +38,7 @@ func parseTOML(path string, content []byte) (document map[string]any, positions 
 }
 
 // locateValue records where a key stands, and those of an inline table in it.
-func locateValue(p *unstable.Parser, node *unstable.Node, section []string, path string, positions origins) {
+func locateValue(p *unstable.Parser, node *unstable.Node, section, path string, positions origins) {
 	key := locate(p, node.Key(), section, path, positions)
 	if node.Value().Kind != unstable.InlineTable {
 		return
@@ -44,16 +50,26 @@ func locateValue(p *unstable.Parser, node *unstable.Node, section []string, path
 
 // locate records the position of each part of a dotted key that is new, and
 // returns the whole path.
-func locate(p *unstable.Parser, parts unstable.Iterator, section []string, path string, positions origins) []string {
-	key := append([]string(nil), section...)
+func locate(p *unstable.Parser, parts unstable.Iterator, section, path string, positions origins) string {
+	key := section
 	for parts.Next() {
 		node := parts.Node()
-		key = append(key, string(node.Data))
-		if name := joinKey(key...); !positions.has(name) {
-			positions[name] = origin{source: sourceFile, name: path, line: p.Shape(node.Raw).Start.Line}
+		name := joinKey(string(node.Data))
+		if key != "" {
+			name = key + "." + name
+		}
+		key = name
+		if !positions.has(key) {
+			positions[key] = origin{source: sourceFile, name: path, line: p.Shape(node.Raw).Start.Line}
 		}
 	}
 	return key
+}
+
+// lineOf is the line that a dotted key begins in.
+func lineOf(p *unstable.Parser, parts unstable.Iterator) int {
+	parts.Next()
+	return p.Shape(parts.Node().Raw).Start.Line
 }
 
 // eachExpression parses a document expression by expression, until it ends,

@@ -52,7 +52,7 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	if err != nil {
 		panic(err) // loadConfig has checked it
 	}
-	rules := mapping.Config{Tables: cfg.Tables, UserChannel: cfg.Channels.User, TablePrefix: cfg.MySQL.TablePrefix}
+	rules := cfg.mapping()
 	var wrong []mapping.Problem
 	x.mapper, wrong = mapping.New(rules, cfg.MySQL.Database, loc)
 	x.refillMapper, _ = mapping.New(rules, cfg.MySQL.Database, loc)
@@ -70,7 +70,7 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	for _, w := range wrong {
 		key := w.Option
 		if w.Table != "" {
-			key = joinKey(tablesKey, w.Table, w.Option)
+			key = joinKey(tablesKey, w.Table) + "." + w.Option
 		}
 		x.problems.add(cfg.at(key), "%s: %s", key, w.Text)
 	}
