@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
@@ -39,13 +38,7 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 		return err
 	}
 	r.mu.Lock()
-	if page != nil {
-		if err := r.enter(ctx); err != nil {
-			r.mu.Unlock()
-			r.window.release(1)
-			return err
-		}
-	}
+	r.last = r.seq
 	if c.Type() == harmonic.TypeReset {
 		r.resets[table]++
 	}
@@ -86,20 +79,11 @@ type settledElsewhere struct{}
 func (settledElsewhere) add() {}
 func (settledElsewhere) ack() {}
 
-// Definition tells clients what a statement did to a table. It implements
-// binlog.Handler. Each statement takes one position for each table, whether
-// or not there is something to tell, so that reading again repeats the ids.
-func (r *Relay) Definition(ctx context.Context, d *binlog.Definition) error {
-	r.heard.Store(time.Now().UnixNano())
-	if text, ok := d.Shapes(r.ledger.resumable()); ok {
-		if err := r.persist(ctx, func(ctx context.Context) error { return r.state.SaveShapes(ctx, text) }); err != nil {
-			return err
-		}
-	}
-	var page *page
-	if d.Kind != binlog.Present {
-		page = r.ledger.current(d.Time)
-	}
+// defined tells clients what a statement did to a table. page is that of its
+// transaction; nil where reading begins. Each statement takes one position for
+// each table, whether or not there is something to tell, so that reading again
+// repeats the ids.
+func (r *Relay) defined(ctx context.Context, page *page, d *binlog.Definition) error {
 	for _, table := range r.mapper.TablesOf(d.Name) {
 		id := harmonic.NewID(r.seq, r.generation)
 		if page != nil {

@@ -2,10 +2,10 @@
 // mapped to harmonics, sent to the channels that are active, and only then
 // passed by the checkpoint.
 //
-//	binlog ──▶ mapper ──▶ route ──▶ queue ──▶ publisher
-//	                        │  └──▶ window ──▶ Redis        (nobody there)
-//	                        ▼                    │
-//	                      ledger ──▶ checkpoint  └──▶ refill (somebody came)
+//	binlog ──▶ inbox ──▶ mapper ──▶ route ──▶ queue ──▶ publisher
+//	                                  │  └──▶ window ──▶ Redis        (nobody there)
+//	                                  ▼                    │
+//	                                ledger ──▶ checkpoint  └──▶ refill (somebody came)
 //
 // DESIGN.md tells the rules that nothing is lost by.
 package relay

@@ -58,11 +58,16 @@ type Status struct {
 	Saving bool `json:"saving"`
 	// Lag is the age of the oldest transaction that is not settled, or of
 	// the last word of the database server; 0 when caught up.
-	Lag            time.Duration `json:"-"`
-	LagSeconds     float64       `json:"lag_seconds"`
-	Position       string        `json:"position"`
-	Queued         int           `json:"queued"`
-	ActiveChannels int           `json:"active_channels"`
+	Lag        time.Duration `json:"-"`
+	LagSeconds float64       `json:"lag_seconds"`
+	Position   string        `json:"position"`
+	Queued     int           `json:"queued"`
+	// Pending counts transactions that were read and are not routed yet, and
+	// Refills what is still to be sent of what channels missed: 0 when
+	// nothing is under way.
+	Pending        int `json:"pending"`
+	Refills        int `json:"refills"`
+	ActiveChannels int `json:"active_channels"`
 }
 
 // Ready says whether harmonics reach those who are there.
@@ -76,12 +81,16 @@ const silence = 5 * time.Second
 func (r *Relay) Status() Status {
 	now := time.Now()
 	heard := time.Unix(0, r.heard.Load())
-	s := Status{Reading: now.Sub(heard) < silence, Publishing: r.link.isUp(), Saving: !r.unsaved.Load(), Queued: r.queue.depth()}
+	s := Status{Reading: now.Sub(heard) < silence, Publishing: r.link.isUp(), Saving: !r.unsaved.Load(), Queued: r.queue.depth(), Pending: r.inbox.pending()}
 	s.Position, _ = r.ledger.settled()
 	r.mu.Lock()
-	s.ChannelsKnown, s.ActiveChannels = !r.unknown, len(r.active)
+	s.ChannelsKnown, s.ActiveChannels, s.Refills = !r.unknown, len(r.active), len(r.refills)
 	r.mu.Unlock()
-	if at, ok := r.ledger.oldest(); ok {
+	at, ok := r.ledger.oldest()
+	if !ok {
+		at, ok = r.inbox.oldest()
+	}
+	if ok {
 		s.Lag = max(0, now.Sub(at))
 	} else if !s.Reading && r.heard.Load() > 0 {
 		s.Lag = now.Sub(heard)

@@ -216,25 +216,13 @@ func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys [
 	if err != nil {
 		return &finalError{err}
 	}
-	// What the window holds may be of the transaction that is being read.
 	r.mu.Lock()
-	enough, resets := r.commits, r.resets[table]
-	if r.inside {
-		enough++
-	}
+	resets := r.resets[table]
+	after, err := r.reached()
 	r.mu.Unlock()
-	var after binlog.Position
-	err = r.await(ctx, func() bool {
-		if r.commits < enough {
-			return false
-		}
-		after = r.tail.Clone()
-		return true
-	})
 	if err != nil {
-		return err
+		return &finalError{err}
 	}
-
 	messages, upto, err := r.readBack(ctx, job, plan, keys, after)
 	if err != nil {
 		return err

@@ -3,9 +3,12 @@ package relay
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chorusd/chorusd/pusher"
 )
 
 func TestFirstSightingIsRefilled(t *testing.T) {
@@ -83,25 +86,42 @@ func TestOvertakenRecordIsNotRefilled(t *testing.T) {
 	r.same(7)
 }
 
-// TestRefillWaitsForTheOpenTransaction: what is in the window may belong to a
-// transaction that is half read, so rows are read only after its commit.
-func TestRefillWaitsForTheOpenTransaction(t *testing.T) {
+// TestRefillHasTheTransactionAtHand: what is in the window may belong to a
+// transaction that is half routed, so rows are read at a point after it.
+func TestRefillHasTheTransactionAtHand(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.poll()
-	reached, open := r.gate("change 0.1")
-	defer open()
-	r.commit(put(1, 7), put(2, 7))
-	<-reached
+	pass := make(chan struct{})
+	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
+		select {
+		case <-pass:
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	})
+	transaction := []todo{put(1, 7)}
+	for id := range 1000 { // more than the queue holds
+		transaction = append(transaction, todo{ID: 10 + id, Team: 3, V: strings.Repeat("x", queueBytes/900)})
+	}
+	r.limits.DataBytes = queueBytes
+	r.commit(transaction...)
+	eventually(t, "the first row is kept and the queue is full", func() bool {
+		r.relay.mu.Lock()
+		defer r.relay.mu.Unlock()
+		return r.relay.window.size() > 0 && r.relay.routing != nil && r.relay.queue.depth() > 800
+	})
 	r.subscribe(7)
 	r.poll()
-	eventually(t, "the channel is active and a refill is under way", func() bool {
-		left, err := r.store.Refills(context.Background())
-		return r.isActive(7) && err == nil && len(left) == 1
+	eventually(t, "the rows are read", func() bool {
+		r.world.mu.Lock()
+		defer r.world.mu.Unlock()
+		return len(r.reads) > 0
 	})
-	open()
+	close(pass)
 	r.caughtUp()
-	if len(r.reads) == 0 || r.reads[0] < 1 {
+	if r.reads[0] < 1 {
 		t.Errorf("rows were read after positions %v, the transaction ends at 1", r.reads)
 	}
 	r.same(7)
@@ -301,7 +321,7 @@ func TestRefillHasWhatIsOnItsWayToTheWindow(t *testing.T) {
 	relay := r.newRelay(r.cfg, r.store)
 	relay.unknown, relay.complete, relay.epoch = false, 1, 2
 	r.commit(put(1, 7))
-	if err := relay.Change(ctx, &r.log[0][0]); err != nil {
+	if err := relay.change(ctx, &r.log[0][0], 0); err != nil {
 		t.Fatal(err)
 	}
 	seen := make(chan error, 1)

@@ -59,10 +59,6 @@ type Config struct {
 	Workers int
 }
 
-// finishTimeout is how long Run goes on reading when it is told to stop inside
-// of a transaction: one that ends by then is not published in two parts.
-const finishTimeout = time.Second
-
 // drainTimeout is how long Run goes on publishing what was read when it is
 // told to stop.
 const drainTimeout = 7 * time.Second
@@ -78,6 +74,7 @@ type Relay struct {
 	log       *slog.Logger
 	metrics   *metrics
 
+	inbox   *inbox
 	queue   *queue
 	window  *window
 	ledger  *ledger
@@ -86,6 +83,9 @@ type Relay struct {
 	jobWake chan struct{}
 
 	// Of the goroutine that reads.
+	reading *collector
+
+	// Of the goroutine that routes.
 	mapper       *mapping.Mapper
 	seq, ceiling harmonic.Seq
 	generation   harmonic.Generation
@@ -95,14 +95,10 @@ type Relay struct {
 	// Of the goroutine that refills.
 	refillMapper *mapping.Mapper
 
-	stopReading context.CancelFunc
-
 	mu       sync.Mutex
 	tail     binlog.Position
 	moved    chan struct{} // closed and renewed when tail moves
-	commits  uint64
-	inside   bool // a transaction is open and has harmonics
-	ending   bool // reading is to end with the open transaction
+	routing  *binlog.Point // the end of the transaction that is being routed
 	last     harmonic.Seq
 	active   map[string]time.Time // channels, and when the lease ends
 	unknown  bool                 // which channels are active
@@ -126,10 +122,10 @@ type Parts struct {
 	Reader    Reader
 	Publisher Publisher
 	State     *redisstate.Store
-	// Mapper and RefillMapper are two of the same rules: a mapper is for one goroutine.
-	Mapper, RefillMapper *mapping.Mapper
-	Logger               *slog.Logger
-	Registerer           prometheus.Registerer
+	// NewMapper makes a mapper of the rules: one is for one goroutine.
+	NewMapper  func() *mapping.Mapper
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 }
 
 // New puts a relay together; Run starts it.
@@ -138,11 +134,13 @@ func New(cfg Config, p Parts) *Relay {
 		cfg: cfg, source: p.Source, reader: p.Reader, publisher: p.Publisher, state: p.State, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
-		mapper: p.Mapper, refillMapper: p.RefillMapper,
+		reading: newCollector(p.NewMapper()),
+		mapper:  p.NewMapper(), refillMapper: p.NewMapper(),
 		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
 		active: map[string]time.Time{}, refills: map[string][]*refill{}, resets: map[string]int{},
 	}
+	r.inbox = newInbox(r.reading.close)
 	r.link = &link{relay: r}
 	r.metrics = newMetrics(r, p.Registerer)
 	return r
@@ -167,9 +165,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	// What works on what was read outlives the reading.
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
-	read, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	read, stopReading := context.WithCancel(ctx)
 	defer stopReading()
-	r.stopReading = stopReading
 	var working, reading sync.WaitGroup
 	fail := func(err error) {
 		if err != nil {
@@ -187,53 +184,32 @@ func (r *Relay) Run(ctx context.Context) error {
 	for range r.cfg.Workers {
 		spawn(&working, r.publish, work)
 	}
-	spawn(&working, func(work context.Context) error { return r.endReading(ctx, read, work) }, work)
+	routed := make(chan struct{})
+	spawn(&working, func(ctx context.Context) error {
+		defer close(routed)
+		return r.routeAll(ctx)
+	}, work)
 	spawn(&reading, func(ctx context.Context) error { return r.source.Run(ctx, r.cfg.From, r) }, read)
 
 	reading.Wait()
+	_ = r.reading.drop() // a file without a name
+	r.inbox.end()
 	drain, cancel := context.WithTimeout(work, drainTimeout)
-	r.ledger.drained(drain)
+	select {
+	case <-routed:
+		r.ledger.drained(drain)
+	case <-drain.Done():
+	}
 	if n := r.queue.depth(); n > 0 && work.Err() == nil {
 		r.log.Warn("stopping with harmonics not yet published; they are read again at the next start", "harmonics", n)
 	}
 	cancel()
 	stopWork(nil)
 	working.Wait()
+	_ = r.inbox.drop()
 	if err := context.Cause(work); !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return nil
-}
-
-// endReading ends it when told to by the end of told: at once, or with the
-// transaction of which harmonics are on their way already.
-func (r *Relay) endReading(told, read, work context.Context) error {
-	select {
-	case <-told.Done():
-	case <-work.Done():
-		return nil
-	}
-	r.mu.Lock()
-	r.ending = true
-	if !r.inside {
-		r.stopReading()
-	}
-	r.mu.Unlock()
-	select {
-	case <-read.Done():
-	case <-time.After(finishTimeout):
-		r.stopReading()
-	}
-	return nil
-}
-
-// enter notes that the transaction at hand has harmonics, unless reading has
-// ended before it had any. r.mu is held.
-func (r *Relay) enter(ctx context.Context) error {
-	if ctx.Err() != nil && !r.inside {
-		return ctx.Err()
-	}
-	r.last, r.inside = r.seq, true
 	return nil
 }
 

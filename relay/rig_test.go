@@ -133,7 +133,7 @@ func (r *rig) open() *redisstate.Store {
 func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
 	return New(cfg, Parts{
 		Source: r.world, Reader: r.world, Publisher: r.server, State: store,
-		Mapper: newMapper(r.t), RefillMapper: newMapper(r.t), Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
+		NewMapper: func() *mapping.Mapper { return newMapper(r.t) }, Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
 	})
 }
 

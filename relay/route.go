@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,17 +18,73 @@ import (
 // of commits, so that most changes need not ask.
 const ceilingStep = harmonic.Seq(10 * time.Second / time.Microsecond)
 
-// Change maps one change and sends its harmonics on their way. It implements
-// binlog.Handler; as the only caller of the mapper and the only one that
-// issues positions, it decides their order.
-func (r *Relay) Change(ctx context.Context, c *binlog.Change) error {
-	r.heard.Store(time.Now().UnixNano())
-	r.metrics.changes.Inc()
-	unroutable, err := r.mapper.Map(c, func(h *mapping.Harmonic) error { return r.route(ctx, c, h) })
+// routeAll takes what was read, in order, until that ends or ctx does, which
+// returns nil. As the only caller of the mapper and the only one that issues
+// positions, it decides the order of all harmonics.
+func (r *Relay) routeAll(ctx context.Context) error {
+	for {
+		a, ok, err := r.inbox.next(ctx)
+		if err == nil && ok {
+			err = errors.Join(r.take(ctx, a), r.inbox.done(a))
+		}
+		if ended(ctx) {
+			return nil
+		}
+		if err != nil || !ok {
+			return err
+		}
+	}
+}
+
+// take routes what was read in one piece.
+func (r *Relay) take(ctx context.Context, a *arrival) error {
+	switch a.kind {
+	case present:
+		return r.defined(ctx, nil, a.definition)
+	case idle:
+		r.ledger.idle(a.point)
+		return r.passed(a.point)
+	}
+	r.mu.Lock()
+	r.routing = &a.point
+	r.mu.Unlock()
+	if a.changes != nil {
+		err := a.changes.each(func(s step) error { return r.takeStep(ctx, s) })
+		if err != nil {
+			return fmt.Errorf("route the transaction that ends at %s:%d: %w", a.point.File, a.point.Offset, err)
+		}
+	}
+	if err := r.ledger.commit(ctx, a.point, r.seq); err != nil {
+		return err
+	}
+	return r.passed(a.point)
+}
+
+func (r *Relay) takeStep(ctx context.Context, s step) error {
+	if d := s.definition; d != nil {
+		return r.defined(ctx, r.ledger.current(d.Time), d)
+	}
+	return r.change(ctx, s.change, s.set)
+}
+
+// change maps one change and sends its harmonics on their way, as far as they
+// are of plans that go by the set of key columns.
+func (r *Relay) change(ctx context.Context, c *binlog.Change, set int) error {
+	leaders, err := records{r.mapper}.leaders(c.Table())
+	if err != nil {
+		return err
+	}
+	leader := leaders[set]
+	unroutable, err := r.mapper.Map(c, func(h *mapping.Harmonic) error {
+		if !sameRecords(h.Plan, leader) {
+			return nil
+		}
+		return r.route(ctx, c, h)
+	})
 	if err != nil {
 		return fmt.Errorf("map a change of %s: %w", c.Table().Name, err)
 	}
-	if unroutable > 0 {
+	if unroutable > 0 && set == 0 {
 		r.metrics.unroutable.WithLabelValues(c.Table().Name.Table).Add(float64(unroutable))
 		if _, again := r.unroutableOnce.LoadOrStore(c.Table().Name, true); !again {
 			r.log.Error("a value cannot stand in a channel's name, so nobody gets that row by it; allowed are letters, digits and _-=@,; "+
@@ -74,9 +131,8 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 	// Room is waited for without the lock, so who is active is asked before,
 	// to encode nothing for nobody, and again when it is decided.
 	for {
-		done, err := r.dispatch(ctx, h, m)
-		if done || err != nil {
-			return err
+		if r.dispatch(h, m) {
+			return nil
 		}
 		if r.payload, err = h.AppendPayload(r.payload[:0], id, time.UnixMicro(int64(c.Time))); err != nil {
 			return err
@@ -91,7 +147,7 @@ func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic
 // dispatch sends a harmonic to those of its channels that are active and keeps
 // its key for the others. It does nothing and returns false if somebody is
 // active and there is no data yet.
-func (r *Relay) dispatch(ctx context.Context, h *mapping.Harmonic, m *message) (done bool, err error) {
+func (r *Relay) dispatch(h *mapping.Harmonic, m *message) (done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.Channels = nil
@@ -101,15 +157,9 @@ func (r *Relay) dispatch(ctx context.Context, h *mapping.Harmonic, m *message) (
 		}
 	}
 	if len(m.Channels) > 0 && m.Data == nil {
-		return false, nil
+		return false
 	}
-	if err := r.enter(ctx); err != nil {
-		r.window.release(len(h.Channels))
-		if m.Data != nil {
-			r.queue.release(len(m.Data))
-		}
-		return false, err
-	}
+	r.last = r.seq
 	for _, name := range m.Channels {
 		for _, job := range r.refills[name] {
 			job.overtake(m.table, m.key)
@@ -131,7 +181,7 @@ func (r *Relay) dispatch(ctx context.Context, h *mapping.Harmonic, m *message) (
 	case m.Data != nil:
 		r.queue.release(len(m.Data))
 	}
-	return true, nil
+	return true
 }
 
 // isActive says whether a channel is published to: a shared one always, a
@@ -145,40 +195,28 @@ func (r *Relay) isActive(ch mapping.Channel) bool {
 	return ok || r.window.size() >= r.cfg.Window
 }
 
-// Commit ends the transaction at hand. It implements binlog.Handler.
-func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
-	r.heard.Store(time.Now().UnixNano())
-	r.metrics.transactions.Inc()
-	if err := r.ledger.commit(ctx, pt, r.seq); err != nil {
-		return err
-	}
+// passed moves the tail to pt and tells who waits for it.
+func (r *Relay) passed(pt binlog.Point) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.inside = false
-	r.commits++
-	if r.ending {
-		r.stopReading()
-	}
-	return r.read(pt)
-}
-
-// Idle notes how far the log was read. It implements binlog.Handler.
-func (r *Relay) Idle(pt binlog.Point) {
-	r.heard.Store(time.Now().UnixNano())
-	r.ledger.idle(pt)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_ = r.read(pt) // names no transaction, so it cannot fail
-}
-
-// read moves the tail to pt and tells who waits for it. r.mu is held.
-func (r *Relay) read(pt binlog.Point) error {
 	if err := r.tail.Advance(pt); err != nil {
 		return err
 	}
+	r.routing = nil
 	close(r.moved)
 	r.moved = make(chan struct{})
 	return nil
+}
+
+// reached is the end of the transaction that is being routed, if there is one,
+// and else the tail: what is kept in the window is of no later one.
+// r.mu is held.
+func (r *Relay) reached() (binlog.Position, error) {
+	p := r.tail.Clone()
+	if r.routing == nil {
+		return p, nil
+	}
+	return p, p.Advance(*r.routing)
 }
 
 // await waits until done says so of the tail. It is asked with r.mu held.

@@ -18,11 +18,12 @@ import (
 
 // examined is what a look at the servers gave.
 type examined struct {
-	binlog               binlog.Config
-	server               binlog.Server
-	mapper, refillMapper *mapping.Mapper
-	store                *redisstate.Store // nil if it cannot be reached
-	publisher            *pusher.Client
+	binlog    binlog.Config
+	server    binlog.Server
+	mapper    *mapping.Mapper
+	newMapper func() *mapping.Mapper // another one of the same rules
+	store     *redisstate.Store      // nil if it cannot be reached
+	publisher *pusher.Client
 
 	problems problems
 	// passing are those that waiting may mend: a server that is away.
@@ -55,7 +56,10 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	rules := cfg.mapping()
 	var wrong []mapping.Problem
 	x.mapper, wrong = mapping.New(rules, cfg.MySQL.Database, loc)
-	x.refillMapper, _ = mapping.New(rules, cfg.MySQL.Database, loc)
+	x.newMapper = func() *mapping.Mapper {
+		m, _ := mapping.New(rules, cfg.MySQL.Database, loc)
+		return m
+	}
 
 	x.examineRedis(ctx, cfg, log)
 	x.binlog = binlog.Config{

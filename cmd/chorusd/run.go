@@ -87,7 +87,7 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	}
 	r := relay.New(start, relay.Parts{
 		Source: source, Reader: binlog.NewReader(x.binlog, x.server),
-		Publisher: x.publisher, State: x.store, Mapper: x.mapper, RefillMapper: x.refillMapper,
+		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper,
 		Logger: log, Registerer: registry,
 	})
 

@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping"
+)
+
+// What the goroutine that reads does: it gathers each transaction to its
+// commit and hands it on whole. So nothing of a transaction is routed before
+// it is known to be committed, and each record of it has one change, from what
+// it was before to what it is after.
+
+// arrival is what the goroutine that routes takes in one piece: a transaction,
+// a definition from before all transactions, or how far the log was read while
+// nothing happened.
+type arrival struct {
+	kind       arrivalKind
+	point      binlog.Point
+	changes    *transaction       // nil if there are none
+	definition *binlog.Definition // if it is one from before all transactions
+	// time is when it was committed, in microseconds since the Unix epoch; 0
+	// if nothing changed.
+	time uint64
+	// weight is how many bytes of memory it takes.
+	weight int
+}
+
+type arrivalKind uint8
+
+const (
+	committed arrivalKind = iota
+	present
+	idle
+)
+
+// weigh finds out how much memory it takes.
+func (a *arrival) weigh() {
+	const own = 512
+	a.weight = own
+	if a.changes != nil {
+		a.weight += a.changes.memory()
+	}
+}
+
+// collector gathers the transaction that is being read.
+type collector struct {
+	records records
+	// open is it; its time is 0 before its first change.
+	open *transaction
+	time uint64
+	// used are those that can be used again.
+	used sync.Pool
+}
+
+func newCollector(m *mapping.Mapper) *collector {
+	c := &collector{records: records{m}}
+	c.used.New = func() any { return newTransaction(transactionBudget, c.records.keys) }
+	return c
+}
+
+// at notes that something of a transaction comes, which was committed at that
+// time, and returns it; first says that it is the first of it.
+func (c *collector) at(time uint64) (t *transaction, first bool) {
+	if c.open == nil {
+		c.open, c.time, first = c.used.Get().(*transaction), time, true
+	}
+	return c.open, first
+}
+
+// end ends the open transaction and returns it.
+func (c *collector) end(pt binlog.Point) (*arrival, error) {
+	a := &arrival{kind: committed, point: pt, changes: c.open, time: c.time}
+	c.open, c.time = nil, 0
+	if a.changes == nil {
+		return a, nil
+	}
+	return a, a.changes.seal()
+}
+
+// drop forgets the open transaction.
+func (c *collector) drop() error {
+	if c.open == nil {
+		return nil
+	}
+	t := c.open
+	c.open = nil
+	return t.close()
+}
+
+// close gives up what an arrival holds, which may have been nothing.
+func (c *collector) close(a *arrival) error {
+	t := a.changes
+	if t == nil {
+		return nil
+	}
+	a.changes = nil
+	if err := t.close(); err != nil {
+		return err
+	}
+	c.used.Put(t)
+	return nil
+}
+
+// records tells the records of a table by the keys that its plans go by, which
+// nearly always are one.
+type records struct{ mapper *mapping.Mapper }
+
+// leaders lists a plan for each of those keys.
+func (r records) leaders(t *binlog.Table) ([]*mapping.Plan, error) {
+	plans, err := r.mapper.Plans(t)
+	if err != nil || len(plans) < 2 {
+		return plans, err
+	}
+	var list []*mapping.Plan
+	for _, p := range plans {
+		if !slices.ContainsFunc(list, func(o *mapping.Plan) bool { return sameRecords(o, p) }) {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// keys are those keys' columns.
+func (r records) keys(t *binlog.Table) [][]int {
+	leaders, err := r.leaders(t)
+	if err != nil {
+		return nil // Change has told of it
+	}
+	sets := make([][]int, len(leaders))
+	for i, p := range leaders {
+		for _, k := range p.Key() {
+			sets[i] = append(sets[i], k.Column)
+		}
+	}
+	return sets
+}
+
+// sameRecords says whether two plans tell records by the same key.
+func sameRecords(a, b *mapping.Plan) bool { return a == b || slices.Equal(a.Key(), b.Key()) }
+
+// Change notes a change of the open transaction. It implements binlog.Handler.
+func (r *Relay) Change(_ context.Context, c *binlog.Change) error {
+	r.heard.Store(time.Now().UnixNano())
+	r.metrics.changes.Inc()
+	if _, err := r.reading.records.leaders(c.Table()); err != nil {
+		return err
+	}
+	t, first := r.reading.at(c.Time)
+	if first {
+		r.inbox.begun(c.Time)
+	}
+	return t.change(c)
+}
+
+// Definition notes what a statement did to a table. It implements binlog.Handler.
+func (r *Relay) Definition(ctx context.Context, d *binlog.Definition) error {
+	r.heard.Store(time.Now().UnixNano())
+	if text, ok := d.Shapes(r.ledger.resumable()); ok {
+		if err := r.persist(ctx, func(ctx context.Context) error { return r.state.SaveShapes(ctx, text) }); err != nil {
+			return err
+		}
+	}
+	kept := *d
+	if d.Kind == binlog.Present {
+		return r.inbox.push(ctx, &arrival{kind: present, definition: &kept})
+	}
+	t, _ := r.reading.at(d.Time)
+	t.define(&kept)
+	return nil
+}
+
+// Commit hands the open transaction on. It implements binlog.Handler.
+func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
+	r.heard.Store(time.Now().UnixNano())
+	r.metrics.transactions.Inc()
+	a, err := r.reading.end(pt)
+	if err != nil {
+		return err
+	}
+	return r.inbox.push(ctx, a)
+}
+
+// Idle notes how far the log was read. It implements binlog.Handler.
+func (r *Relay) Idle(pt binlog.Point) {
+	r.heard.Store(time.Now().UnixNano())
+	r.inbox.idle(pt)
+}
