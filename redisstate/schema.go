@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Notices returns what AddToWindow has kept for everybody, which is under the
-// empty channel, with the epochs from fromEpoch on.
+// empty stream, with the epochs from fromEpoch on.
 func (s *Store) Notices(ctx context.Context, fromEpoch uint64) ([]RecordKey, error) {
 	epochs, err := s.epochs(ctx, fmt.Sprint(fromEpoch), "+inf")
 	if err != nil {
@@ -97,4 +98,26 @@ func (s *Store) SaveShapes(ctx context.Context, text string) error {
 		return fmt.Errorf("save the shapes of tables: %w", err)
 	}
 	return nil
+}
+
+// SaveClock keeps the time up to which everything that changes by time alone
+// was taken into account.
+func (s *Store) SaveClock(ctx context.Context, at time.Time) error {
+	if err := s.client.Set(ctx, s.keys.clock, at.UnixMicro(), 0).Err(); err != nil {
+		return fmt.Errorf("save the clock: %w", err)
+	}
+	return nil
+}
+
+// Clock is the time of the last SaveClock, to the microsecond, in UTC; zero if
+// there was none.
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
+	at, err := s.client.Get(ctx, s.keys.clock).Int64()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, fmt.Errorf("read the clock: %w", err)
+	}
+	return time.UnixMicro(at).UTC(), nil
 }

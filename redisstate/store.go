@@ -146,6 +146,7 @@ type keys struct {
 	owed, versions, shapes                                string
 	leases, poll                                          string
 	epochs, epoch, refills, refill, starts                string // epoch and refill are prefixes
+	jobs, job, clock                                      string // job is one, too
 }
 
 func keysOf(prefix string) keys {
@@ -167,7 +168,14 @@ func keysOf(prefix string) keys {
 		refills:     window + "refills",
 		refill:      window + "refill:",
 		starts:      window + "starts",
+		jobs:        window + "jobs",
+		job:         window + "job:",
+		clock:       state + "clock",
 	}
 }
 
 func (k keys) epochKey(epoch uint64) string { return k.epoch + strconv.FormatUint(epoch, 10) }
+
+// channelsOf and itemsOf are what a job consists of.
+func (k keys) channelsOf(job string) string { return k.job + job + ":channels" }
+func (k keys) itemsOf(job string) string    { return k.job + job + ":items" }

@@ -10,16 +10,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// WindowEntry says that a record changed in a way that Channel should have
-// heard of, had it been active. Table tells it from all others, also from
-// those that clients know by the same name.
+// WindowEntry says that a record changed in a way that those who follow Stream
+// should have heard of: whoever becomes one of them may have missed it. A
+// stream is named for a set of users or for a channel. Table tells the table
+// from all others, also from those that clients know by the same name.
 type WindowEntry struct {
-	Channel, Table string
-	Key            string // JSON text
+	Stream, Table string
+	Key           string // JSON text
 }
 
-// separator parts what a member is made of. None of them can hold it: channel
-// names are printable ASCII, MySQL's names exclude it, JSON escapes it.
+// separator parts what a member is made of. None of them can hold it: streams
+// are printable ASCII and JSON, MySQL's names exclude it, JSON escapes it.
 const separator = "\x00"
 
 // AddToWindow keeps the entries with poll epoch epoch. It is one round trip,
@@ -30,10 +31,10 @@ func (s *Store) AddToWindow(ctx context.Context, epoch uint64, entries []WindowE
 	}
 	members := make([]redis.Z, len(entries))
 	for i, e := range entries {
-		if strings.Contains(e.Channel, separator) || strings.Contains(e.Table, separator) || strings.Contains(e.Key, separator) {
+		if strings.Contains(e.Stream, separator) || strings.Contains(e.Table, separator) || strings.Contains(e.Key, separator) {
 			return fmt.Errorf("add to window: %q holds a NUL", e)
 		}
-		members[i].Member = e.Channel + separator + e.Table + separator + e.Key
+		members[i].Member = e.Stream + separator + e.Table + separator + e.Key
 	}
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		// The index first: an epoch that it does not name would never be trimmed.

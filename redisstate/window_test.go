@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-func entry(channel, key string) WindowEntry {
-	return WindowEntry{Channel: channel, Table: "todos", Key: key}
+func entry(stream, key string) WindowEntry {
+	return WindowEntry{Stream: stream, Table: "todos", Key: key}
 }
 
 // keysOnly is the refill without the starts.

@@ -179,7 +179,7 @@ func (r *Relay) tellOwed(ctx context.Context) error {
 	r.log.Warn("every client is told to load again", "reason", reason)
 	c := harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation)}
 	r.metrics.control.WithLabelValues(c.Type()).Inc()
-	notice := []redisstate.WindowEntry{{Channel: everybody, Key: string(c.AppendJSON(nil))}}
+	notice := []redisstate.WindowEntry{{Stream: everybody, Key: string(c.AppendJSON(nil))}}
 	if err := r.state.AddToWindow(ctx, r.epoch, notice); err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (r *Relay) announce(ctx context.Context, channels []string, from uint64) er
 	for _, name := range channels {
 		for _, n := range notices {
 			if r.mapper.Reaches(n.Table, name) {
-				entries = append(entries, redisstate.WindowEntry{Channel: name, Table: n.Table, Key: n.Key})
+				entries = append(entries, redisstate.WindowEntry{Stream: name, Table: n.Table, Key: n.Key})
 			}
 		}
 	}

@@ -64,7 +64,7 @@ func (w *window) add(e windowEntry) {
 func (r *Relay) keep(m *message, channel string) {
 	m.owner.add()
 	r.window.add(windowEntry{
-		WindowEntry: redisstate.WindowEntry{Channel: channel, Table: m.table, Key: m.key},
+		WindowEntry: redisstate.WindowEntry{Stream: channel, Table: m.table, Key: m.key},
 		epoch:       r.epoch, page: m.owner,
 	})
 }

@@ -44,7 +44,7 @@ func TestWindowIsWritten(t *testing.T) {
 		byEpoch[epoch]++
 		p.add()
 		w.add(windowEntry{
-			WindowEntry: redisstate.WindowEntry{Channel: userChannel(n), Table: "todos", Key: "[1]"}, epoch: epoch, page: p,
+			WindowEntry: redisstate.WindowEntry{Stream: userChannel(n), Table: "todos", Key: "[1]"}, epoch: epoch, page: p,
 		})
 	}
 	if err := w.await(t.Context(), w.mark()); err != nil {
