@@ -79,18 +79,18 @@ func TestNewNamesEveryProblem(t *testing.T) {
 			`todos.event: "` + strings.Repeat("e", 201) + `" cannot be an event's name`,
 		}},
 		{"scope without a kind", visible("user_id"), []string{
-			`todos.visible_to: "user_id" is neither "user:{column}" nor "channel:name.{column}"`,
+			`todos.visible_to: "user_id" is none of "user:{column}", "SCOPE:{column}", "public" and "channel:name.{column}"`,
 		}},
 		{"scope of an unknown kind", visible("team:{team_id}"), []string{
-			`todos.visible_to: "team:{team_id}": "team" is neither "user" nor "channel"`,
+			`todos.visible_to: "team:{team_id}": there is no scope "team": say who its members are under [[scopes.team.members]], or use "user", "public" or "channel"`,
 		}},
 		{"user without braces", visible("user:user_id"), []string{
-			`todos.visible_to: "user:user_id" must be "user:" and one column in braces, like "user:{user_id}"`,
+			`todos.visible_to: "user:user_id": behind "user" has to stand one column or path in braces, like "user:{user_id}"`,
 		}},
 		{"user of two columns", visible("user:{a}{b}"), []string{
-			`todos.visible_to: "user:{a}{b}" must be "user:" and one column in braces, like "user:{user_id}"`,
+			`todos.visible_to: "user:{a}{b}": behind "user" has to stand one column or path in braces, like "user:{user_id}"`,
 		}},
-		{"no channel", visible("channel:"), []string{`todos.visible_to: "channel:" names no channel`}},
+		{"no channel", visible("channel:"), []string{`todos.visible_to: "channel:": it names no channel`}},
 		{"braces without a column", visible("channel:a.{}"), []string{`todos.visible_to: "channel:a.{}": {} names no column`}},
 		{"a brace alone", visible("channel:a.{b"), []string{
 			`todos.visible_to: "channel:a.{b": "a.{b" may not stand in a channel's name: use letters, digits and _-=@,.;`,
@@ -134,7 +134,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 			`todos.visible_to: user channel "{id}.user" must be text and one {id}, like "chorus.user.{id}"`,
 		}},
 		{"user channel of a column", with(func(t *mapping.Table) { t.UserChannel = "u.{user_id}" }), []string{
-			`todos.visible_to: user channel "u.{user_id}": {user_id} is not known, only {id} and {@tenant} are`,
+			`todos.visible_to: user channel "u.{user_id}": {user_id} is not known: there are {id}, {@tenant} and the attributes of [users]`,
 		}},
 	}
 	for _, c := range cases {
@@ -315,7 +315,7 @@ func TestCheckFitsTheRulesToTheTables(t *testing.T) {
 			`todos.visible_to: table app.todos has no column "owner": it has id, user_id, title, at, place, uuid`,
 		}},
 		{"scope of a time", with(func(t *mapping.Table) { t.VisibleTo = mapping.AnyOf("user:{at}") }), nil, []string{
-			`todos.visible_to: column "at" of type datetime cannot name a channel: use an integer, a text or a UUID`,
+			`todos.visible_to: column "at" of type datetime cannot be a key: use an integer, a text or a UUID`,
 		}},
 	}
 	for _, c := range cases {

@@ -11,23 +11,43 @@ import (
 // channelValue is what a column's value may be in a channel's name; see plain.
 const channelValue = `[A-Za-z0-9_\-=@,;]+`
 
-// pattern matches the names that a scope's channels can have. What it captures
-// are the tenants.
-func (s *scope) pattern() *regexp.Regexp {
+// pattern matches the names that a template can make, and captures the values.
+func pattern(parts []part) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("^" + privatePrefix)
-	for _, p := range s.parts {
-		switch p.column {
-		case "":
-		case tenantColumn:
+	for _, p := range parts {
+		if p.column != "" {
 			b.WriteString("(" + channelValue + ")")
-		default:
-			b.WriteString(channelValue)
 		}
 		b.WriteString(regexp.QuoteMeta(p.literal))
 	}
 	b.WriteString("$")
 	return regexp.MustCompile(b.String()) // of literals only
+}
+
+// makes says whether the template can make a name, and of which tenant and
+// user. A tenant that stands there twice is the same.
+func (t *template) makes(name string) (tenant, id string, ok bool) {
+	found := t.names.FindStringSubmatch(name)
+	if found == nil {
+		return "", "", false
+	}
+	for _, p := range t.parts {
+		if p.column == "" {
+			continue
+		}
+		found = found[1:]
+		switch p.column {
+		case tenantColumn:
+			if tenant != "" && tenant != found[0] {
+				return "", "", false
+			}
+			tenant = found[0]
+		case idColumn:
+			id = found[0]
+		}
+	}
+	return tenant, id, true
 }
 
 // Reaches says whether a channel is one that the rules of a table with an ID
@@ -36,13 +56,13 @@ func (s *scope) pattern() *regexp.Regexp {
 func (m *Mapper) Reaches(id, channel string) bool {
 	if id == "" {
 		return slices.ContainsFunc(m.rules, func(r *rule) bool {
-			return slices.ContainsFunc(r.channels, func(p *regexp.Regexp) bool { return p.MatchString(channel) })
+			return slices.ContainsFunc(r.templates, func(t template) bool { return t.names.MatchString(channel) })
 		})
 	}
 	f, ok := m.find(id)
-	return ok && slices.ContainsFunc(f.channels, func(p *regexp.Regexp) bool {
-		found := p.FindStringSubmatch(channel)
-		return found != nil && !slices.ContainsFunc(found[1:], func(tenant string) bool { return tenant != f.tenant })
+	return ok && slices.ContainsFunc(f.templates, func(t template) bool {
+		tenant, _, ok := t.makes(channel)
+		return ok && tenant == f.tenant
 	})
 }
 

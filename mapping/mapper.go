@@ -4,15 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping/filter"
 )
 
 // Payload is the form of an event's data.
@@ -27,27 +28,44 @@ const (
 
 // Mapper applies the rules. It is for one goroutine.
 type Mapper struct {
-	loc    *time.Location
-	rules  []*rule // by name
-	byName map[string]*rule
-	hash   string
-	heads  []string // literal heads of the channels' names
+	loc       *time.Location
+	rules     []*rule // by name
+	byName    map[string]*rule
+	scopes    map[string]*scopeRule
+	users     *userRule // nil if there is none
+	parents   parents
+	templates []template // of users' channels
+	secret    string
+	hash      string
+	heads     []string // literal heads of the channels' names
 
-	plans map[*binlog.Table][]*Plan
-	names map[string]string // channel names made before
-	buf   []byte
+	fits       map[*binlog.Table]*fits
+	agreed     *agreement
+	attributes []filter.Attribute
+	names      map[string]string // made before
+	missing    ParentRef         // where a trail ended
+	routing    routing
+	buf, id    []byte
+}
+
+// fits are the rules fitted to one version of a table.
+type fits struct {
+	plans   []*Plan
+	members []*MemberPlan
+	user    *UserPlan
+	parent  *ParentPlan
 }
 
 // rule is one table of the TOML, checked but not yet fitted to columns.
 type rule struct {
-	name    string
-	source  source
-	table   Table
-	scopes  []scope
-	events  [3]string // by operation
-	payload Payload
-	// channels match the names that scopes give.
-	channels []*regexp.Regexp
+	name         string
+	source       source
+	table        Table
+	alternatives [][]entry
+	template     int       // of its users' channels
+	events       [3]string // by operation
+	payload      Payload
+	templates    []template // of the channels that it can send to
 }
 
 // fitted is a rule for one table of the database.
@@ -99,21 +117,29 @@ func (p *problems) add(option, format string, args ...any) {
 // DATETIME columns are read.
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
-		loc: loc, byName: map[string]*rule{},
-		plans: map[*binlog.Table][]*Plan{}, names: map[string]string{},
+		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
+		fits: map[*binlog.Table]*fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: map[string]string{},
 	}
 	var all []Problem
-	if _, err := parseUserChannel(cfg.UserChannel); err != nil {
+	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {
 		all = append(all, Problem{Option: "channels.user", Text: err.Error()})
 		cfg.UserChannel = "chorus.user.{id}" // so that it is said once
 	}
+	var wrong []Problem
+	m.users, wrong = newUsers(cfg.Users, database)
+	all = append(all, wrong...)
+	for _, name := range cfg.Users.Attributes {
+		m.attributes = append(m.attributes, filter.Attribute{Name: name})
+	}
+	m.scopes, wrong = newScopes(cfg.Scopes, database)
+	all = append(all, wrong...)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Tables)) {
-		r, wrong := newRule(name, cfg.Tables[name], cfg, database)
+		r, wrong := m.newRule(name, cfg.Tables[name], cfg, database)
 		all = append(all, wrong...)
 		m.rules = append(m.rules, r)
 		m.byName[name] = r
-		for _, s := range r.scopes {
-			m.heads = append(m.heads, privatePrefix+head(s.parts))
+		for _, t := range r.templates {
+			m.heads = append(m.heads, privatePrefix+head(t.parts))
 		}
 	}
 	m.heads = shortest(m.heads)
@@ -149,31 +175,16 @@ func shortest(prefixes []string) []string {
 }
 
 // newRule checks one table.
-func newRule(name string, t Table, cfg Config, database string) (*rule, []Problem) {
+func (m *Mapper) newRule(name string, t Table, cfg Config, database string) (*rule, []Problem) {
 	wrong := problems{table: name}
-	r := &rule{name: name, payload: PayloadHarmonic}
+	r := &rule{name: name, table: t, payload: PayloadHarmonic}
 	var err error
 	if r.source, err = sourceOf(name, t.Source, database, cfg.TablePrefix); err != nil {
 		wrong.add("source", "%v", err)
 	}
 	sourceKnown := err == nil
+	r.checkFields(&wrong)
 	userChannel := cfg.UserChannel
-	if len(t.Fields) == 0 {
-		wrong.add("fields", "missing: list the columns that clients get")
-	}
-	for i, f := range t.Fields {
-		if slices.Contains(t.Fields[:i], f) {
-			wrong.add("fields", "%q is there twice: take one out", f)
-		}
-	}
-	for _, k := range t.Key {
-		if !slices.Contains(t.Fields, k) {
-			wrong.add("key", "column %q must be one of fields, since clients find the record by it", k)
-		}
-	}
-	if t.UserChannel != "" {
-		userChannel = t.UserChannel
-	}
 	event := harmonic.EventCreated
 	switch t.Broadcast {
 	case "", "chorus":
@@ -182,11 +193,12 @@ func newRule(name string, t Table, cfg Config, database string) (*rule, []Proble
 		if t.Model == "" {
 			wrong.add("model", "missing: broadcast = \"model\" needs the class, like 'App\\Models\\Todo'")
 		}
-		if t.UserChannel == "" {
-			userChannel = "App.Models.User.{id}"
-		}
+		userChannel = "App.Models.User.{id}"
 	default:
 		wrong.add("broadcast", "%q is neither \"chorus\" nor \"model\"", t.Broadcast)
+	}
+	if t.UserChannel != "" {
+		userChannel = t.UserChannel
 	}
 	switch Payload(t.Payload) {
 	case "":
@@ -204,34 +216,83 @@ func newRule(name string, t Table, cfg Config, database string) (*rule, []Proble
 	if len(t.VisibleTo) == 0 {
 		wrong.add("visible_to", "missing: say who may see a row, like [\"user:{user_id}\"]")
 	}
-	if slices.ContainsFunc(t.VisibleTo, func(a Alternative) bool { return len(a) != 1 }) {
-		wrong.add("visible_to", "an inner list needs one entry")
+	user, err := parseUserChannel(userChannel, cfg.Users.Attributes)
+	if err != nil {
+		wrong.add("visible_to", "%v", err)
+		return r, wrong.list
 	}
-	for _, entry := range slices.Concat(t.VisibleTo...) {
-		s, err := parseScope(entry, userChannel)
+	for _, a := range t.VisibleTo {
+		entries, err := parseAlternative(a, m.scopes)
+		if err == nil && sourceKnown {
+			err = m.adopt(r, entries, user, database)
+		}
 		if err != nil {
 			wrong.add("visible_to", "%v", err)
 			continue
 		}
-		if problem := s.tenantProblem(r.source.pattern != nil); problem != "" && sourceKnown {
-			wrong.add("visible_to", "%s", problem)
-		}
-		r.scopes = append(r.scopes, s)
-		r.channels = append(r.channels, s.pattern())
+		r.alternatives = append(r.alternatives, entries)
 	}
-	r.table = t
 	return r, wrong.list
 }
 
-// trespasses finds shared channels that could be a user's own by the rules of
-// another table; parseScope has looked at the table's own.
+// adopt takes the entries of an alternative into a rule: the channels that they
+// are sent to, and the parents that they need.
+func (m *Mapper) adopt(r *rule, entries []entry, user []part, database string) error {
+	for i := range entries {
+		e := &entries[i]
+		t := template{entry: e.text, user: true, parts: user}
+		if e.kind == channelEntry {
+			if t.user, t.parts = false, e.parts; mayMeet(e.parts, user) {
+				return fmt.Errorf("%q can name a user's own channel: write \"user:{column}\", or start it with other text", e.text)
+			}
+		}
+		if e.kind == scopeEntry && !e.scope.from.together(r.source) {
+			return fmt.Errorf("%q: the members of scope %q come from %s, and the rows from %s: rows of a tenant can be shared only by a scope of the same pattern", e.text, e.scope.name, e.scope.from, r.source)
+		}
+		if problem := t.tenantProblem(r.source.pattern != nil); problem != "" {
+			return errors.New(problem)
+		}
+		if err := e.eachPath(func(p *path) error {
+			return m.parents.bind(p, r.name, e.text, r.source, database, e.topic())
+		}); err != nil {
+			return fmt.Errorf("%q: %w", e.text, err)
+		}
+		t.names = pattern(t.parts)
+		if t.user && slices.ContainsFunc(r.templates, func(o template) bool { return o.user }) {
+			continue
+		}
+		if t.user {
+			r.template = m.template(t)
+		}
+		r.templates = append(r.templates, t)
+	}
+	return nil
+}
+
+// template is the number of a template of users' channels.
+func (m *Mapper) template(t template) int {
+	i := slices.IndexFunc(m.templates, func(o template) bool { return slices.Equal(o.parts, t.parts) })
+	if i < 0 {
+		i = len(m.templates)
+		m.templates = append(m.templates, t)
+	}
+	return i
+}
+
+// trespasses finds channels that could be a user's own by the rules of another
+// table; adopt has looked at the table's own.
 func (r *rule) trespasses(rules []*rule) []Problem {
 	wrong := problems{table: r.name}
-	for _, s := range r.scopes {
+	for _, t := range r.templates {
 		for _, other := range rules {
-			owned := slices.ContainsFunc(other.scopes, func(o scope) bool { return o.user && mayMeet(s.parts, o.parts) })
-			if !s.user && other != r && owned {
-				wrong.add("visible_to", "%q can name a user's own channel of table %q: start it with other text", s.entry, other.name)
+			for _, o := range other.templates {
+				switch {
+				case !o.user || other == r || !mayMeet(t.parts, o.parts):
+				case !t.user:
+					wrong.add("visible_to", "%q can name a user's own channel of table %q: start it with other text", t.entry, other.name)
+				case !slices.Equal(t.parts, o.parts) && r.name < other.name:
+					wrong.add("visible_to", "a user's channel of this table can be another user's of table %q: give both tables the same user_channel, or start them with other text", other.name)
+				}
 			}
 		}
 	}
@@ -260,29 +321,6 @@ func (r *rule) setEvents(template, class string) error {
 	return nil
 }
 
-// Sources lists the tables to read that are named, in order.
-func (m *Mapper) Sources() []binlog.TableName {
-	sources := []binlog.TableName{}
-	for _, r := range m.rules {
-		if r.source.pattern == nil && r.source.name != (binlog.TableName{}) {
-			sources = append(sources, r.source.name)
-		}
-	}
-	slices.SortFunc(sources, byText)
-	return slices.Compact(sources)
-}
-
-// Patterns lists those that are not.
-func (m *Mapper) Patterns() []binlog.Pattern {
-	var patterns []binlog.Pattern
-	for _, r := range m.rules {
-		if p := r.source.pattern; p != nil && !slices.Contains(patterns, *p) {
-			patterns = append(patterns, *p)
-		}
-	}
-	return patterns
-}
-
 func byText(a, b binlog.TableName) int { return strings.Compare(a.String(), b.String()) }
 
 // Hash changes when the rules do, and harmonics with them.
@@ -291,46 +329,6 @@ func (m *Mapper) Hash() string { return m.hash }
 // ChannelPrefixes lists the texts that channels' names start with: each name
 // with one of them.
 func (m *Mapper) ChannelPrefixes() []string { return slices.Clone(m.heads) }
-
-// Check fits the rules to the tables as they are now; tables that are not
-// there are passed over. Of a table by pattern, the first tenant's with a
-// problem stands for all.
-func (m *Mapper) Check(tables map[binlog.TableName]*binlog.Table) []Problem {
-	var all []Problem
-	told := map[*rule]bool{}
-	for _, name := range slices.SortedFunc(maps.Keys(tables), byText) {
-		for _, f := range m.rulesOf(name) {
-			if told[f.rule] {
-				continue
-			}
-			_, wrong := compile(f, tables[name], m.loc)
-			all = append(all, wrong...)
-			told[f.rule] = len(wrong) > 0
-		}
-	}
-	return all
-}
-
-// Plans returns the rules fitted to one version of a table.
-func (m *Mapper) Plans(t *binlog.Table) ([]*Plan, error) {
-	if plans, ok := m.plans[t]; ok {
-		return plans, nil
-	}
-	var plans []*Plan
-	for _, f := range m.rulesOf(t.Name) {
-		p, wrong := compile(f, t, m.loc)
-		if len(wrong) > 0 {
-			return nil, fmt.Errorf("the mapping no longer fits table %s: tables.%s.%s: %s", t.Name, f.name, wrong[0].Option, wrong[0].Text)
-		}
-		plans = append(plans, p)
-	}
-	const versionsKept = 256
-	if len(m.plans) >= versionsKept {
-		clear(m.plans)
-	}
-	m.plans[t] = plans
-	return plans, nil
-}
 
 // SourceOf is the database's table behind one with an ID; ok is false if there
 // is no such table in the mapping.
@@ -360,24 +358,6 @@ func (m *Mapper) PlanOf(id string, t *binlog.Table) (*Plan, error) {
 		}
 	}
 	return nil, fmt.Errorf("the mapping has no table %s of %s", id, t.Name)
-}
-
-// Map gives the harmonics of a change in their order: those who lose the row
-// first, then those who keep it, then those who gain it. What is given is
-// valid only during the call. unroutable counts the scopes whose channel
-// could not be named.
-func (m *Mapper) Map(c *binlog.Change, give func(*Harmonic) error) (unroutable int, err error) {
-	plans, err := m.Plans(c.Table())
-	if err != nil {
-		return 0, err
-	}
-	for _, p := range plans {
-		if err := p.mapChange(m, c, give); err != nil {
-			return unroutable, err
-		}
-		unroutable += p.unroutable
-	}
-	return unroutable, nil
 }
 
 // intern returns the name as a string that is made once.

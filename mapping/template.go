@@ -1,19 +1,17 @@
 package mapping
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
-
-	"github.com/chorusd/chorusd/binlog"
 )
 
 // privatePrefix makes a Pusher channel one that the app must authorise.
 const privatePrefix = "private-"
 
-// A part of a template is literal text, or the value of a column or of what
-// stands for one, such as tenantColumn.
+// A part of a template is literal text, or the value of what stands in braces:
+// a column or path, or what stands for one, such as tenantColumn.
 type part struct {
 	literal string
 	column  string
@@ -22,11 +20,22 @@ type part struct {
 // tenantColumn stands for the tenant, which is in the database's name.
 const tenantColumn = "@tenant"
 
+// idColumn stands for the user's key in the template of users' channels.
+const idColumn = "id"
+
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // channelText is what may stand in a channel's name:
 // https://pusher.com/docs/channels/using_channels/channels/#channel-naming-conventions
 var channelText = regexp.MustCompile(`^[A-Za-z0-9_\-=@,.;]*$`)
+
+// A template makes the names of channels, without "private-".
+type template struct {
+	entry string // of visible_to, that first asks for it
+	user  bool   // of users' own channels; else of one that Laravel authorises
+	parts []part
+	names *regexp.Regexp // that it can make, with "private-"
+}
 
 // parseTemplate cuts "chorus.platform.{platform_id}" into its parts.
 func parseTemplate(s string) ([]part, error) {
@@ -61,55 +70,6 @@ func head(parts []part) string {
 		return parts[0].literal
 	}
 	return ""
-}
-
-// scope is one entry of visible_to.
-type scope struct {
-	entry string // as it was written
-	user  bool   // a user's own channel; otherwise one that Laravel authorises
-	parts []part
-}
-
-// parseScope reads an entry of visible_to. userChannel is the template of a
-// user's channel, in which {id} is the user's key.
-func parseScope(entry, userChannel string) (scope, error) {
-	kind, rest, found := strings.Cut(entry, ":")
-	if !found {
-		return scope{}, fmt.Errorf("%q is neither \"user:{column}\" nor \"channel:name.{column}\"", entry)
-	}
-	parts, err := parseTemplate(rest)
-	if err != nil {
-		return scope{}, fmt.Errorf("%q: %w", entry, err)
-	}
-	user, err := parseUserChannel(userChannel)
-	if err != nil {
-		return scope{}, err
-	}
-	s := scope{entry: entry, parts: parts}
-	switch kind {
-	case "user":
-		if len(parts) != 1 || parts[0].column == "" || parts[0].column == tenantColumn {
-			return scope{}, fmt.Errorf("%q must be \"user:\" and one column in braces, like \"user:{user_id}\"", entry)
-		}
-		s.user = true
-		s.parts = nil
-		for _, p := range user {
-			if p.column == "id" {
-				p.column = parts[0].column
-			}
-			s.parts = append(s.parts, p)
-		}
-	case "channel":
-		if len(parts) == 0 {
-			return scope{}, fmt.Errorf("%q names no channel", entry)
-		}
-		if mayMeet(parts, user) {
-			return scope{}, fmt.Errorf("%q can name a user's own channel: write \"user:{column}\", or start it with other text", entry)
-		}
-	default:
-		return scope{}, fmt.Errorf("%q: %q is neither \"user\" nor \"channel\"", entry, kind)
-	}
-	return s, nil
 }
 
 // mayMeet says whether two templates can make the same name. Values hold no
@@ -147,39 +107,30 @@ func segments(parts []part) []string {
 const tenantMark = "{" + tenantColumn
 
 // parseUserChannel reads the template of users' channels.
-func parseUserChannel(s string) ([]part, error) {
+func parseUserChannel(s string, attributes []string) ([]part, error) {
 	parts, err := parseTemplate(s)
 	if err != nil {
 		return nil, fmt.Errorf("user channel %q: %w", s, err)
 	}
 	ids := 0
 	for _, p := range parts {
-		switch p.column {
-		case "", tenantColumn:
-		case "id":
+		switch {
+		case p.column == "" || p.column == tenantColumn:
+		case p.column == idColumn:
 			ids++
-		default:
-			return nil, fmt.Errorf("user channel %q: {%s} is not known, only {id} and {@tenant} are", s, p.column)
+		case !slices.Contains(attributes, p.column):
+			return nil, fmt.Errorf("user channel %q: {%s} is not known: there are {id}, {@tenant} and the attributes of [users]", s, p.column)
 		}
 	}
 	if ids != 1 || head(parts) == "" {
 		return nil, fmt.Errorf("user channel %q must be text and one {id}, like \"chorus.user.{id}\"", s)
 	}
+	for _, segment := range segments(parts) {
+		if strings.Count(segment, "{")-strings.Count(segment, tenantMark) > 1 {
+			return nil, fmt.Errorf("user channel %q: where one value ends and the next begins cannot be told: put a dot between them", s)
+		}
+	}
 	return parts, nil
-}
-
-// compiledScope is a scope for one version of a table.
-type compiledScope struct {
-	user  bool
-	parts []compiledPart
-	// unnameable says that the tenant's name cannot stand in a channel's.
-	unnameable bool
-}
-
-type compiledPart struct {
-	literal string
-	column  int // with an encoder
-	value   *binlog.Encoder
 }
 
 // maxChannel is the longest name that Pusher takes.
@@ -187,49 +138,18 @@ const maxChannel = 164
 
 // encryptedPrefix marks channels whose data the publisher must encrypt, for
 // which chorusd has no key.
-var encryptedPrefix = []byte("private-encrypted-")
+const encryptedPrefix = "private-encrypted-"
 
-// appendChannel writes the scope's channel for a row. ok is false if the row
-// has none: a column is NULL. bad is set if its values cannot stand in a
-// name: with a dot or a blank they could make up another channel's.
-func (s *compiledScope) appendChannel(dst []byte, row *binlog.Row) (name []byte, ok, bad bool, err error) {
-	if s.unnameable {
-		return dst, false, true, nil
-	}
-	dst = append(dst, privatePrefix...)
-	for i := range s.parts {
-		p := &s.parts[i]
-		if p.value == nil {
-			dst = append(dst, p.literal...)
-			continue
-		}
-		if row.Null(p.column) {
-			return dst, false, false, nil
-		}
-		at := len(dst)
-		if dst, err = p.value.Append(dst, row); err != nil {
-			return dst, false, false, err
-		}
-		value := dst[at:]
-		if value[0] == '"' { // JSON text: take the quotes off
-			copy(value, value[1:len(value)-1])
-			dst = dst[:len(dst)-2]
-			value = dst[at:]
-		}
-		if !plain(value) {
-			return dst, false, true, nil
-		}
-	}
-	if len(dst) > maxChannel || bytes.HasPrefix(dst, encryptedPrefix) {
-		return dst, false, true, nil
-	}
-	return dst, true, false, nil
+// nameable says whether Pusher takes a name, and chorusd may send to it.
+func nameable(name []byte) bool {
+	return len(name) <= maxChannel && !strings.HasPrefix(string(name), encryptedPrefix)
 }
 
-// plain says whether a value is letters, digits and _-=@,; only, and not empty.
-func plain(value []byte) bool {
-	for _, b := range value {
-		switch {
+// plain says whether a value is letters, digits and _-=@,; only, and not
+// empty. With a dot or a blank it could make up another channel's name.
+func plain[T string | []byte](value T) bool {
+	for i := range len(value) {
+		switch b := value[i]; {
 		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
 		case b == '_' || b == '-' || b == '=' || b == '@' || b == ',' || b == ';':
 		default:
@@ -237,4 +157,13 @@ func plain(value []byte) bool {
 		}
 	}
 	return len(value) > 0
+}
+
+// bare takes the quotes off a JSON text that is plain between them; other
+// values stay as they are.
+func bare[T string | []byte](json T) T {
+	if n := len(json); n >= 2 && json[0] == '"' {
+		return json[1 : n-1]
+	}
+	return json
 }

@@ -151,7 +151,7 @@ func TestTenantsThatCouldMixAreRefused(t *testing.T) {
 			`zones.visible_to: a channel by "channel:x.{user_id}.{@tenant}" can be one of another tenant by "channel:x.{@tenant}.{board_id}" of table "todos": let {@tenant} stand in the same place of both`,
 		}},
 		"the tenant as a user": {map[string]mapping.Table{"todos": visible("user:{@tenant}")}, []string{
-			`todos.visible_to: "user:{@tenant}" must be "user:" and one column in braces, like "user:{user_id}"`,
+			`todos.visible_to: "user:{@tenant}": behind "user" has to stand one column or path in braces, like "user:{user_id}"`,
 		}},
 		"a tenant of one database": {map[string]mapping.Table{"todos": change(func(t *mapping.Table) { t.Source = "tenant_a.tasks" })}, []string{
 			`todos.visible_to: "user:{user_id}": the user channel has {@tenant}, and the source is one database's: give this table a user_channel without it, like "chorus.user.{id}"`,

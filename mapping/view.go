@@ -43,10 +43,9 @@ type User struct {
 	// ID is the key as it stands in a channel's name.
 	ID     string
 	Tenant string
-	// Value is the key for expressions.
-	Value filter.Value
-	// Attributes are in the mapping's order, all null if the user has no row.
-	Attributes []filter.Value
+	// Subject is the user to expressions. Its attributes are in the mapping's
+	// order, all null if the user has no row.
+	Subject filter.User
 	// Channels are the user's by the number of the template, see
 	// Mapper.Channel; empty is one that is not active.
 	Channels []string

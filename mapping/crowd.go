@@ -1,0 +1,209 @@
+package mapping
+
+import "slices"
+
+// A crowd is the users who see an image. Its memory is used again.
+type crowd struct {
+	list
+	own   list   // what list is made in, where it is not a View's
+	marks []mark // by slot
+	turn  uint32
+	memo  memo
+}
+
+// list is users, and what each may see. Without conditions there are no
+// variants.
+type list struct {
+	users    []*User
+	variants []Variant
+}
+
+func (l *list) clear() { l.users, l.variants = l.users[:0], l.variants[:0] }
+
+// add appends user i of another list.
+func (l *list) add(from *list, i int) {
+	l.users = append(l.users, from.users[i])
+	if len(from.variants) > 0 {
+		l.variants = append(l.variants, from.variants[i])
+	}
+}
+
+// mark says that a user was looked at in a turn, and where in the list he is.
+type mark struct {
+	turn uint32
+	at   int32 // -1: not in the list
+}
+
+// find returns a user's place in the crowd; -1 if he is not in it.
+func (c *crowd) find(u *User) int {
+	if u.Slot >= len(c.marks) || c.marks[u.Slot].turn != c.turn {
+		return -1
+	}
+	return int(c.marks[u.Slot].at)
+}
+
+// begin empties the crowd.
+func (c *crowd) begin() {
+	c.own.clear()
+	c.list = c.own
+	c.memo.size = 0
+	if c.turn++; c.turn == 0 {
+		clear(c.marks)
+		c.turn = 1
+	}
+}
+
+// gather finds the users who see an image. If they are to be found again, each
+// is marked, for which a list of the View cannot be taken as it is.
+func (p *Plan) gather(c *crowd, img *image, mark bool) error {
+	c.begin()
+	if !img.lit {
+		return nil
+	}
+	if !mark && len(p.judged) == 0 && len(img.groups) == 1 && len(img.keys) == 1 && img.keys[0].kind != userEntry {
+		c.list = list{users: p.all(img.view, img.keys[0])}
+		return nil
+	}
+	for _, g := range img.groups {
+		keys := img.keys[g.from:g.to]
+		base, from := p.fewest(img.view, keys)
+		for _, u := range base {
+			if len(keys) > 1 && !p.inAll(img.view, keys, from, u) {
+				continue
+			}
+			if err := p.consider(c, img, u); err != nil {
+				return err
+			}
+		}
+	}
+	c.own = c.list
+	return nil
+}
+
+// all are the users of a key that is not one user's.
+func (p *Plan) all(view View, k reached) []*User {
+	if k.kind == publicEntry {
+		return view.Everyone(p.rule.tenant)
+	}
+	return view.Members(k.key)
+}
+
+// fewest are the users of the key that has the fewest.
+func (p *Plan) fewest(view View, keys []reached) (users []*User, from int) {
+	for i, k := range keys {
+		if k.kind == userEntry {
+			p.one[0] = view.User(k.user)
+			if p.one[0] == nil {
+				return nil, i
+			}
+			return p.one[:], i
+		}
+		if list := p.all(view, k); i == 0 || len(list) < len(users) {
+			users, from = list, i
+		}
+	}
+	return users, from
+}
+
+// inAll says whether a user of one key is of all others, too.
+func (p *Plan) inAll(view View, keys []reached, from int, u *User) bool {
+	for i, k := range keys {
+		if i != from && k.kind == scopeEntry && !view.IsMember(u, k.key) {
+			return false
+		}
+	}
+	return true
+}
+
+// consider takes a user into the crowd if the conditions say so, once.
+func (p *Plan) consider(c *crowd, img *image, u *User) error {
+	if u.Slot >= len(c.marks) {
+		c.marks = append(c.marks, make([]mark, u.Slot+1-len(c.marks))...)
+	}
+	m := &c.marks[u.Slot]
+	if m.turn == c.turn {
+		return nil
+	}
+	m.turn, m.at = c.turn, -1
+	if len(p.judged) > 0 {
+		v, err := p.verdict(&c.memo, img, u)
+		if err != nil {
+			return err
+		}
+		if p.filtered && v&passes == 0 {
+			return nil
+		}
+		if len(p.conditions) > 0 {
+			c.variants = append(c.variants, v&^passes)
+		}
+	}
+	m.at = int32(len(c.users))
+	c.users = append(c.users, u)
+	return nil
+}
+
+// memo holds verdicts by attributes, so that they are made once for all users
+// who have the same.
+type memo struct {
+	of   [16]remembered
+	size int
+	next int // is forgotten first
+}
+
+type remembered struct {
+	user    *User // one of them
+	verdict Variant
+}
+
+// verdict says which judgements hold for a user.
+func (p *Plan) verdict(m *memo, img *image, u *User) (Variant, error) {
+	v, err := p.byAttribute(m, img, u)
+	if err != nil || !p.each {
+		return v, err
+	}
+	own, err := p.judge(img, u, true)
+	return v | own, err
+}
+
+// byAttribute are the judgements that all users of the same attributes share.
+func (p *Plan) byAttribute(m *memo, img *image, u *User) (Variant, error) {
+	for i := range m.of[:m.size] {
+		if p.alike(m.of[i].user, u) {
+			return m.of[i].verdict, nil
+		}
+	}
+	v, err := p.judge(img, u, false)
+	if err != nil {
+		return 0, err
+	}
+	if m.size < len(m.of) {
+		m.next = m.size
+		m.size++
+	}
+	m.of[m.next] = remembered{u, v}
+	m.next = (m.next + 1) % len(m.of)
+	return v, nil
+}
+
+// alike says whether two users have the same attributes, as far as they matter.
+func (p *Plan) alike(a, b *User) bool {
+	return !slices.ContainsFunc(p.byAttributes, func(at int) bool { return a.Subject.Attributes[at] != b.Subject.Attributes[at] })
+}
+
+// judge makes the judgements that are of each user, or the others.
+func (p *Plan) judge(img *image, u *User, each bool) (v Variant, err error) {
+	for i := range p.judged {
+		j := &p.judged[i]
+		if j.each != each || img.holds&j.bit == 0 {
+			continue
+		}
+		ok, err := j.filter.UserTrue(img.row, &u.Subject)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			v |= j.bit
+		}
+	}
+	return v, nil
+}

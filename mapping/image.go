@@ -1,0 +1,302 @@
+package mapping
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping/filter"
+)
+
+// alternative is one of visible_to, fitted: who has all of its scopes sees the row.
+type alternative []scope
+
+// scope is one entry, fitted.
+type scope struct {
+	kind entryKind
+	// head starts the scope's key, userHead that of the user; for publicEntry
+	// head is the whole key.
+	head, userHead []byte
+	key            trail
+	parts          []channelPart // of a shared channel
+}
+
+// channelPart is text or, if key is set, what that leads to.
+type channelPart struct {
+	literal string
+	key     *trail
+}
+
+// judgement is a condition that depends on the user, and its bit in a verdict.
+type judgement struct {
+	bit    Variant
+	filter *filter.Filter
+	each   bool // on the user's key, so that it is made of each user
+}
+
+// passes is the bit of a verdict that says that the filter holds; the others
+// are those of the conditions of fields.
+const passes Variant = 1 << mostConditions
+
+// image is one of a change, by one view: who may see it, short of single users.
+type image struct {
+	row  *binlog.Row
+	view View
+	// possible says that by the row's own columns somebody may see it at some
+	// time; lit that it passes the filter by the view's clock, as far as that
+	// is about the row alone.
+	possible, lit bool
+	holds         Variant // judgements whose part about the row holds
+	groups        []group // of keys, one for each alternative that leads to users
+	keys          []reached
+	users         []UserKey // whose own scope it is in, of plans that are direct
+	shared        []string
+	streams       []ScopeKey
+}
+
+// group is the keys from and to which a user needs all of.
+type group struct{ from, to int }
+
+// reached is one key.
+type reached struct {
+	kind entryKind
+	key  ScopeKey
+	user UserKey // of a userEntry
+}
+
+// look finds out what is to be known of an image.
+func (p *Plan) look(img *image, row *binlog.Row, view View) error {
+	*img = image{
+		row: row, view: view, groups: img.groups[:0], keys: img.keys[:0],
+		users: img.users[:0], shared: img.shared[:0], streams: img.streams[:0],
+	}
+	if ok, err := p.admits(row); err != nil || !ok {
+		return err
+	}
+	img.lit = true
+	var err error
+	if p.bounded {
+		if img.lit, err = p.where.RowTrue(row, view.Now()); err != nil {
+			return err
+		}
+	}
+	for _, a := range p.alternatives {
+		if err := p.reach(img, a); err != nil {
+			return err
+		}
+	}
+	if !img.lit {
+		img.users, img.shared = img.users[:0], img.shared[:0]
+	}
+	img.holds, err = p.rowVerdict(row)
+	return err
+}
+
+// rowVerdict are the judgements that the row alone does not rule out.
+func (p *Plan) rowVerdict(row *binlog.Row) (holds Variant, err error) {
+	for _, j := range p.judged {
+		ok := j.bit == passes // admits has looked
+		if !ok {
+			if ok, err = j.filter.RowTrue(row, time.Time{}); err != nil {
+				return 0, err
+			}
+		}
+		if ok {
+			holds |= j.bit
+		}
+	}
+	return holds, nil
+}
+
+// Clocks by which a bound holds if it ever does.
+var (
+	farPast   = time.UnixMicro(math.MinInt64)
+	farFuture = time.UnixMicro(math.MaxInt64)
+)
+
+// admits says whether a row can pass the filter for somebody at some time.
+func (p *Plan) admits(row *binlog.Row) (bool, error) {
+	switch {
+	case row == nil:
+		return false, nil
+	case p.unnameable:
+		p.unroutable += len(p.alternatives)
+		return false, nil
+	case p.where == nil:
+		return true, nil
+	}
+	clock := farPast
+	if b, ok := p.where.Bound(); ok && b.From {
+		clock = farFuture
+	}
+	return p.where.RowTrue(row, clock)
+}
+
+// reach finds the keys of an alternative.
+func (p *Plan) reach(img *image, a alternative) error {
+	for i := range a {
+		if ok, err := a[i].starts(p.mapper, img.row); err != nil || !ok {
+			return err
+		}
+	}
+	g := group{from: len(img.keys)}
+	for i := range a {
+		k, end, err := p.resolve(&a[i], img)
+		switch {
+		case err != nil:
+			return err
+		case end == unknown:
+			return p.mapper.unknownParent()
+		case end == nowhere:
+			img.keys = img.keys[:g.from]
+			img.possible = img.possible || a[i].far()
+			return nil
+		}
+		if a[i].kind == channelEntry {
+			img.addShared(string(k.key))
+			return nil
+		}
+		if !slices.Contains(img.keys[g.from:], k) {
+			img.keys = append(img.keys, k)
+		}
+	}
+	img.possible = true
+	g.to = len(img.keys)
+	img.add(g, p.direct)
+	return nil
+}
+
+// add takes a group, unless one before it has the same users.
+func (img *image) add(g group, direct bool) {
+	keys := img.keys[g.from:g.to]
+	least := slices.MinFunc(keys, func(a, b reached) int { return int(a.kind) - int(b.kind) })
+	if !slices.Contains(img.streams, least.key) {
+		img.streams = append(img.streams, least.key)
+	}
+	if least.kind == userEntry {
+		// Two different users are never one.
+		other := slices.ContainsFunc(keys, func(k reached) bool { return k.kind == userEntry && k != least })
+		if other {
+			img.keys = img.keys[:g.from]
+			return
+		}
+		if direct && !slices.Contains(img.users, least.user) {
+			img.users = append(img.users, least.user)
+		}
+	}
+	for _, o := range img.groups {
+		if slices.Equal(img.keys[o.from:o.to], keys) {
+			img.keys = img.keys[:g.from]
+			return
+		}
+	}
+	img.groups = append(img.groups, g)
+}
+
+func (img *image) addShared(name string) {
+	img.possible = true
+	if slices.Contains(img.shared, name) {
+		return
+	}
+	img.shared = append(img.shared, name)
+	img.streams = append(img.streams, ScopeKey("channel:"+name))
+}
+
+// starts says whether the row's own columns lead to a key.
+func (s *scope) starts(m *Mapper, row *binlog.Row) (bool, error) {
+	switch s.kind {
+	case publicEntry:
+		return true, nil
+	case channelEntry:
+		for _, p := range s.parts {
+			if p.key == nil {
+				continue
+			}
+			if ok, err := p.key.starts(m, row); err != nil || !ok {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	return s.key.starts(m, row)
+}
+
+// far says whether the key comes through parents.
+func (s *scope) far() bool {
+	return len(s.key.hops) > 0 || slices.ContainsFunc(s.parts, func(p channelPart) bool { return p.key != nil && len(p.key.hops) > 0 })
+}
+
+// resolve finds the key of a scope that starts. Of a shared channel it is the
+// whole name.
+func (p *Plan) resolve(s *scope, img *image) (k reached, e end, err error) {
+	m := p.mapper
+	k.kind, m.buf, e = s.kind, append(m.buf[:0], s.head...), found
+	switch s.kind {
+	case publicEntry:
+	case channelEntry:
+		if e, err = p.name(s, img); e != found || err != nil {
+			return k, e, err
+		}
+	default:
+		if m.buf, e, err = s.key.follow(m, m.buf, img.row, img.view); e != found || err != nil {
+			return k, e, err
+		}
+		id := m.buf[len(s.head):]
+		if s.kind == userEntry {
+			if !plain(bare(id)) {
+				p.unroutable++
+				return k, nowhere, nil
+			}
+			m.id = append(append(m.id[:0], s.userHead...), id...)
+			k.user = UserKey(m.intern(m.id))
+		}
+	}
+	k.key = ScopeKey(m.intern(m.buf))
+	return k, e, nil
+}
+
+// name writes the name of a shared channel to the mapper's buffer.
+func (p *Plan) name(s *scope, img *image) (e end, err error) {
+	m := p.mapper
+	for _, part := range s.parts {
+		if part.key == nil {
+			m.buf = append(m.buf, part.literal...)
+			continue
+		}
+		at := len(m.buf)
+		if m.buf, e, err = part.key.follow(m, m.buf, img.row, img.view); e != found || err != nil {
+			return e, err
+		}
+		value := bare(m.buf[at:])
+		if !plain(value) {
+			p.unroutable++
+			return nowhere, nil
+		}
+		m.buf = append(m.buf[:at], value...)
+	}
+	if !nameable(m.buf) {
+		p.unroutable++
+		return nowhere, nil
+	}
+	return found, nil
+}
+
+// channelOf is the name of an absent user's channel; ok is false if it cannot
+// have one. The plan is direct, so that no attributes stand in it.
+func (p *Plan) channelOf(key UserKey) (name string, ok bool) {
+	m := p.mapper
+	_, id := cutTenant(key)
+	m.buf = append(m.buf[:0], privatePrefix...)
+	for _, part := range m.templates[p.rule.template].parts {
+		switch part.column {
+		case "":
+			m.buf = append(m.buf, part.literal...)
+		case tenantColumn:
+			m.buf = append(m.buf, p.rule.tenant...)
+		case idColumn:
+			m.buf = append(m.buf, bare(id)...)
+		}
+	}
+	return m.intern(m.buf), nameable(m.buf)
+}
