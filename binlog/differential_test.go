@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,8 +27,8 @@ func newRandom(t *testing.T) *rand.Rand {
 // rowsByID keeps the columns of each inserted row.
 type rowsByID struct {
 	*recorder
-	loc  *time.Location
-	rows map[string][]string
+	loc           *time.Location
+	rows, scalars map[string][]string
 }
 
 func columnsIn(row *binlog.Row, loc *time.Location) ([]string, error) {
@@ -48,14 +50,40 @@ func columnsIn(row *binlog.Row, loc *time.Location) ([]string, error) {
 	return out, nil
 }
 
+// scalarsIn are the columns as scalars, also as booleans; "" where there is none.
+func scalarsIn(row *binlog.Row, loc *time.Location) ([]string, error) {
+	out := make([]string, len(row.Table.Columns))
+	for i := range out {
+		for _, cast := range []binlog.Cast{binlog.CastDefault, "bool"} {
+			r, err := row.Table.Scalar(i, cast, loc)
+			if err != nil {
+				continue
+			}
+			s, err := r.Read(row)
+			if err != nil {
+				return nil, err
+			}
+			if s.Kind == binlog.ScalarUint && s.Bits <= math.MaxInt64 || s.Kind == binlog.ScalarFloat && s.Bits == math.Float64bits(math.Copysign(0, -1)) {
+				return nil, fmt.Errorf("column %s has another form of %v", row.Table.Columns[i].Name, s)
+			}
+			out[i] += fmt.Sprintf("%d %d %q, ", s.Kind, int64(s.Bits), s.Text)
+		}
+	}
+	return out, nil
+}
+
 func (r *rowsByID) Change(_ context.Context, c *binlog.Change) error {
 	columns, err := columnsIn(c.After, r.loc)
 	if err != nil {
 		return err
 	}
+	scalars, err := scalarsIn(c.After, r.loc)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rows[columns[0]] = columns
+	r.rows[columns[0]], r.scalars[columns[0]] = columns, scalars
 	return nil
 }
 
@@ -80,7 +108,7 @@ func sameAsSelect(t *testing.T, db *servicestest.Database, loc *time.Location, c
 	}
 	session(t, db, inserts...)
 	end := current(t, cfg)
-	rec := &rowsByID{recorder: newRecorder(from), loc: loc, rows: map[string][]string{}}
+	rec := &rowsByID{recorder: newRecorder(from), loc: loc, rows: map[string][]string{}, scalars: map[string][]string{}}
 	follow(t, cfg, from, rec, tableA(db))
 	rec.until(t, end)
 
@@ -107,6 +135,13 @@ func sameAsSelect(t *testing.T, db *servicestest.Database, loc *time.Location, c
 			return err
 		}
 		read++
+		scalars, err := scalarsIn(row, loc)
+		if err != nil {
+			return err
+		}
+		if logged := rec.scalars[selected[0]]; !slices.Equal(scalars, logged) {
+			t.Errorf("%v, row %s: the log has the scalars %.500q, a SELECT %.500q", columns, selected[0], logged, scalars)
+		}
 		logged := rec.rows[selected[0]]
 		for i := range selected {
 			if i >= len(logged) || logged[i] != selected[i] {

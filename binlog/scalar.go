@@ -198,6 +198,9 @@ func parseInteger(v []byte) (Scalar, error) {
 	return uintScalar(u), err
 }
 
+// AppendFloat writes a number as an Encoder does. It must be neither infinite nor NaN.
+func AppendFloat(dst []byte, f float64) []byte { return appendFloat(dst, f, 64) }
+
 func (c *Column) floatScalars() (raw, text scalarOf) {
 	raw = func(v []byte) (Scalar, error) { return floatScalar(c.double(v)) }
 	if c.Kind == Float {
@@ -244,12 +247,12 @@ func (c *Column) dateScalars(loc *time.Location) (raw, text scalarOf) {
 		}
 		return Scalar{Kind: ScalarTime, Bits: uint64(k.in(zone).UnixMicro())}
 	}
+	text = func(v []byte) (Scalar, error) {
+		k, err := parseClock(v)
+		return instant(k), err
+	}
 	read := c.clockReader()
-	return func(v []byte) (Scalar, error) { return instant(read(v)), nil },
-		func(v []byte) (Scalar, error) {
-			k, err := parseClock(v)
-			return instant(k), err
-		}
+	return func(v []byte) (Scalar, error) { return instant(read(v)), nil }, text
 }
 
 func (c *Column) textScalars(cast Cast) (raw, text scalarOf, err error) {
@@ -295,6 +298,3 @@ func (c *Column) quotedScalars() (raw, text scalarOf) {
 		}, textScalar
 	}
 }
-
-// AppendFloat writes a number as an Encoder does. It must be neither infinite nor NaN.
-func AppendFloat(dst []byte, f float64) []byte { return appendFloat(dst, f, 64) }
