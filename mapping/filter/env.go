@@ -211,7 +211,7 @@ func suggestion(name string, names []string) string {
 	}
 	distance := func(candidate string) int { return editDistance(strings.ToLower(name), strings.ToLower(candidate)) }
 	near := slices.DeleteFunc(slices.Clone(names), func(candidate string) bool {
-		return distance(candidate) > max(1, len(name)/3) && !strings.Contains(candidate, name) && !strings.Contains(name, candidate)
+		return distance(candidate) > max(1, len(name)/2) && !strings.Contains(candidate, name) && !strings.Contains(name, candidate)
 	})
 	if len(near) > 0 {
 		slices.SortStableFunc(near, func(a, b string) int { return distance(a) - distance(b) })

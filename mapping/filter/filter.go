@@ -107,7 +107,7 @@ func (f *Filter) add(c *compiler, part ast.Node) error {
 	if o.kind == Null {
 		return c.wrong(part, "nil is no condition")
 	}
-	if err := c.want(part, "this", o, Bool); err != nil {
+	if err := c.want(part, "a filter", o, Bool); err != nil {
 		return err
 	}
 	if c.used.UsesUser() {

@@ -142,6 +142,8 @@ func (c *compiler) mismatch(n ast.Node, l, r operand) error {
 			mend = "write a number, without quotes"
 		case a.kind == Text && b.kind.class() == Float:
 			mend = "put it in quotes"
+		case a.kind == Bool && b.kind.class() == Float:
+			mend = "write true or false"
 		case a.kind.class() == Float && b.kind == Bool && a.column != nil:
 			mend = `write 1 or 0, or give the column the cast "boolean"`
 		}

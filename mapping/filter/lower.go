@@ -41,8 +41,11 @@ func (c *compiler) lower(n ast.Node) (operand, error) {
 		return c.function(n, n.Name, n.Arguments)
 	case *ast.CallNode:
 		name := "a call"
-		if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
+		switch callee := n.Callee.(type) {
+		case *ast.IdentifierNode:
 			name = callee.Value
+		case *ast.MemberNode:
+			name = "a method"
 		}
 		return c.function(n, name, n.Arguments)
 	}

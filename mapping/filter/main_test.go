@@ -3,7 +3,7 @@ package filter_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicestest.Main(m) }
