@@ -44,7 +44,7 @@ func (m maker) integer(depth int) both {
 		n := strconv.Itoa(m.IntN(12) - 3)
 		return both{"(" + n + ")", "(" + n + ")"}
 	case 1:
-		return both{"user.level", "@level"}
+		return both{"user.level", "CAST(@level AS SIGNED)"}
 	default:
 		return pick(m, both{"k", "k"}, both{"j", "j"})
 	}
@@ -97,7 +97,7 @@ func (m maker) text(depth int) both {
 	case 0:
 		return m.word()
 	case 1:
-		return both{"user.role", "@role"}
+		return both{"user.role", "CONVERT(@role USING utf8mb4)"}
 	default:
 		return pick(m, both{"s", "s"}, both{"l", "CONVERT(l USING utf8mb4)"}, both{"e", "CONVERT(e USING utf8mb4)"})
 	}
