@@ -60,6 +60,9 @@ func parseClock(v []byte) (clock, error) {
 	if len(v) < 10 {
 		return k, errShort
 	}
+	if len(v) > len("2026-11-22 17:25:39.123456") {
+		return k, fmt.Errorf("%.40q is longer than a date and time", v)
+	}
 	k.year, k.month, k.day = number(0, 4), number(5, 7), number(8, 10)
 	if len(v) >= 19 {
 		k.hour, k.minute, k.second = number(11, 13), number(14, 16), number(17, 19)

@@ -251,6 +251,15 @@ func (c *Column) dateScalars(loc *time.Location) (raw, text scalarOf) {
 		k, err := parseClock(v)
 		return instant(k), err
 	}
+	if c.Kind == Timestamp {
+		return func(v []byte) (Scalar, error) {
+			seconds, micro := unsignedBE(v[:4]), micros(v[4:], c.fraction)
+			if seconds == 0 {
+				return Scalar{}, nil
+			}
+			return Scalar{Kind: ScalarTime, Bits: seconds*1e6 + uint64(micro)}, nil
+		}, text
+	}
 	read := c.clockReader()
 	return func(v []byte) (Scalar, error) { return instant(read(v)), nil }, text
 }

@@ -156,7 +156,7 @@ type log struct {
 	cancel context.CancelFunc
 }
 
-func newLog(t *testing.T, db *servicestest.Database) *log {
+func newLog(t testing.TB, db *servicestest.Database) *log {
 	t.Helper()
 	l := &log{cfg: binlog.Config{
 		Addr: db.Server.Addr, User: "root", Password: func() string { return "" }, ServerID: 1000 + rand.Uint32N(1<<30),
@@ -167,7 +167,7 @@ func newLog(t *testing.T, db *servicestest.Database) *log {
 	return l
 }
 
-func (l *log) inspect(t *testing.T) binlog.Server {
+func (l *log) inspect(t testing.TB) binlog.Server {
 	t.Helper()
 	s, err := binlog.Inspect(t.Context(), l.cfg)
 	if err != nil {
@@ -178,7 +178,7 @@ func (l *log) inspect(t *testing.T) binlog.Server {
 
 // read gives the rows that were inserted, by their id from 0 on, as they are
 // in the log and as they are read back.
-func (l *log) read(t *testing.T, name binlog.TableName) map[string][]*binlog.Row {
+func (l *log) read(t testing.TB, name binlog.TableName) map[string][]*binlog.Row {
 	t.Helper()
 	l.end = l.inspect(t).Current
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -111,6 +111,8 @@ var values = []struct{ text, want string }{
 	{`"ab" < "b"`, `true`},
 	{`title == "größe"`, `false`},
 	{`nil`, `null`},
+	{`active ?: nil`, `true`},
+	{`author_id + 2 * 3 == 13 && !(author_id == 8) || false`, `true`},
 }
 
 func TestValues(t *testing.T) {

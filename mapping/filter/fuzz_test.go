@@ -54,6 +54,36 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
+// FuzzEval: whatever bytes a row has for columns, an expression has a value or
+// an error, and the same one twice.
+func FuzzEval(f *testing.F) {
+	for _, v := range []string{"", "7", "-1", "18446744073709551616", "1e400", "2026-11-22 17:25:39", "2026-11-22 17:25:39.1234567", "0000-00-00", "\xff"} {
+		f.Add(v, 0)
+	}
+	expressions := make([]*filter.Expr, len(values))
+	for i, c := range values {
+		var err error
+		if expressions[i], err = filter.Compile(c.text, env); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, value string, column int) {
+		of := map[string]string{}
+		for i, c := range posts.Columns {
+			if column < 0 || i == column%len(posts.Columns) {
+				of[c.Name] = value
+			}
+		}
+		for i, e := range expressions {
+			v, err := e.Eval(post(of), someone)
+			again, errAgain := e.Eval(post(of), someone)
+			if v != again || (err == nil) != (errAgain == nil) {
+				t.Errorf("%s is %v and %v", values[i].text, v, again)
+			}
+		}
+	})
+}
+
 // wantPlace expects an error that names a place in the text.
 func wantPlace(t *testing.T, text string, err error) {
 	t.Helper()

@@ -24,10 +24,10 @@ func (c *compiler) lower(n ast.Node) (operand, error) {
 	case *ast.MemberNode:
 		return c.member(n)
 	}
-	// A chain of comparisons has its middle in the tree twice, which can make
-	// a short text a long way to go.
+	// The tree can have a part twice (the middle of a chain of comparisons, the
+	// left of ?:), which can make a short text a long way to go.
 	if c.seen[n] {
-		return operand{}, c.wrong(n, "the middle of a chain of comparisons must be a column, an attribute or a literal: write two comparisons with and")
+		return operand{}, c.wrong(n, "the middle of a chain of comparisons, and what stands before ?:, must be a column, an attribute or a literal: write it twice, as x + 1 > 0 and x + 1 < 9")
 	}
 	c.seen[n] = true
 	switch n := n.(type) {
