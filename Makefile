@@ -19,8 +19,9 @@ NODE_MODULES := $(DEMO)/node_modules/.package-lock.json
 PAGE := $(DEMO)/dist/index.html
 PAGE_SOURCES := $(wildcard $(DEMO)/*.html $(DEMO)/*.ts $(DEMO)/*.json $(DEMO)/public/* $(DEMO)/src/* $(DEMO)/src/*/*)
 
-# How long test-full gives each fuzz target.
-FUZZTIME := 30s
+# How many tries test-full gives each fuzz target: with a time in place of a
+# count, Go 1.26 fails at its end now and then (go.dev/issue/75804).
+FUZZES := 100000x
 # bench: the figures to run, such as ONLY=latency.p50,latency.p99; empty: all.
 ONLY :=
 
@@ -155,8 +156,8 @@ test-full: setup ## the same with the longer runs, and fuzzing
 	@go test -race -count=1 -timeout 60m ./...
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			echo "==> $$target in $$package, $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			echo "==> $$target in $$package, $(FUZZES)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZES) $$package; \
 		done; \
 	done
 	@echo "==> TypeScript and browser tests"

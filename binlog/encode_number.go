@@ -137,8 +137,12 @@ func (c *Column) floatAppenders(cast Cast) (raw, text appender) {
 
 // appendFloat writes the shortest number that reads back as f in the spelling
 // of PHP's json_encode (php_gcvt in main/snprintf.c): an exponent below 1e-4
-// and from 1e17 on.
+// and from 1e17 on. What is no number, which columns do not hold but the bytes
+// of a VECTOR may, is null, as JSON.stringify has it.
 func appendFloat(dst []byte, f float64, bits int) []byte {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return append(dst, "null"...)
+	}
 	const leastPoint, mostPoint = -3, 17
 	start := len(dst)
 	dst = strconv.AppendFloat(dst, f, 'e', -1, bits)
