@@ -95,6 +95,9 @@ func (c *compiler) columnIndex(n ast.Node, name string) (int, error) {
 	if i := c.env.Table.Index(name); i >= 0 {
 		return i, nil
 	}
+	if strings.EqualFold(name, "null") {
+		return 0, c.wrong(n, "null is written nil: x == nil and x != nil test for it")
+	}
 	names := make([]string, len(c.env.Table.Columns))
 	for i := range names {
 		names[i] = c.env.Table.Columns[i].Name

@@ -38,10 +38,28 @@ func (c *compiler) wrong(n ast.Node, format string, args ...any) error {
 	return &Error{Text: c.text, At: n.Location().From + 1, Problem: fmt.Sprintf(format, args...)}
 }
 
+// inSQL are the tokens at which SQL is no expression of the library's, and
+// what to write instead.
+var inSQL = map[string]string{
+	"=":    "write == to compare",
+	">":    "write != for <>",
+	"AND":  "write and, in small letters",
+	"OR":   "write or, in small letters",
+	"IN":   "write in [1, 2, 3], in small letters",
+	"IS":   "write == nil or != nil",
+	"LIKE": "write startsWith, endsWith or contains",
+}
+
 // ofLibrary makes an error of one of the parser or the checker.
 func (c *compiler) ofLibrary(err error) error {
 	if e, ok := errors.AsType[*file.Error](err); ok {
-		return &Error{Text: c.text, At: e.From + 1, Problem: e.Message}
+		problem := e.Message
+		for token, mend := range inSQL {
+			if strings.Contains(strings.ToUpper(problem), `("`+token+`")`) {
+				problem += ": " + mend
+			}
+		}
+		return &Error{Text: c.text, At: e.From + 1, Problem: problem}
 	}
 	return &Error{Text: c.text, At: 1, Problem: err.Error()}
 }

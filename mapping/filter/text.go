@@ -39,6 +39,9 @@ var functions = map[string]struct {
 }
 
 func (c *compiler) function(n ast.Node, name string, arguments []ast.Node) (operand, error) {
+	if name == nameNow {
+		return operand{}, c.wrong(n, "now is written without brackets")
+	}
 	function, ok := functions[name]
 	if !ok && name != "date" {
 		return operand{}, c.wrong(n, "%s cannot be called here: the functions are lower, upper, trim, len and date", name)
