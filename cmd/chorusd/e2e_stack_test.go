@@ -22,7 +22,8 @@ import (
 type stack struct {
 	db     *servicestest.Database
 	redis  redisConfig
-	soketi *services.SoketiServer
+	soketi *services.SoketiServer // nil if it is another Pusher server
+	pusher string                 // address of the Pusher server
 	// app, key and secret are those of the test's own Pusher app.
 	app, key, secret string
 	user             string // the database user of chorusd
@@ -42,6 +43,7 @@ type onServers struct {
 	sql    *services.SQLServer
 	redis  *services.RedisServer
 	soketi *services.SoketiServer
+	pusher string // address of a Pusher server instead of Soketi
 }
 
 // newStack makes a stack. tables is the TOML of the mapping; sql makes its tables.
@@ -63,11 +65,14 @@ func newStack(t *testing.T, on onServers, tables string, sql ...string) *stack {
 		s.redis.Addr = on.redis.Addr
 	}
 	s.redis.Prefix = "app:"
-	s.soketi = on.soketi
+	s.soketi, s.pusher = on.soketi, on.pusher
 	s.app, s.key, s.secret = services.DefaultAppID, services.DefaultKey, services.DefaultSecret
-	if s.soketi == nil {
-		s.soketi = sharedSoketi(t)
-		s.app, s.key, s.secret = nextApp()
+	if s.pusher == "" {
+		if s.soketi == nil {
+			s.soketi = sharedSoketi(t)
+			s.app, s.key, s.secret = nextApp()
+		}
+		s.pusher = s.soketi.Addr
 	}
 	s.user = "chorusd_" + s.db.Name
 	s.db.MustExec(t,
@@ -106,7 +111,7 @@ listen = %q
 [log]
 format = "json"
 %s`, filepath.Join(s.dir, "state"), s.db.Server.Addr, s.user, s.db.Name, s.redis.Addr, s.redis.DB, s.redis.Prefix,
-		s.soketi.Addr, s.app, s.key, s.admin, tables)
+		s.pusher, s.app, s.key, s.admin, tables)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

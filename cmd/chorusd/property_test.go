@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/chorusd/chorusd/tools/oracle"
+	"github.com/chorusd/chorusd/tools/services"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+// worldTransactions is how many transactions a random world lives for.
+const worldTransactions = 400
+
+// TestWhoSeesWhat has random people come and go while random transactions
+// change random tables under random rules, and judges all that is sent by what
+// plain SQL says (package oracle). A seed gives the same worlds and
+// transactions again. Longer runs:
+//
+//	TEST_ORACLE_TRANSACTIONS=1000000 TEST_ORACLE_SEED=7 \
+//	    go test ./cmd/chorusd -run TestWhoSeesWhat/mysql -timeout 10h
+//	TEST_ORACLE_FOR=1h …
+func TestWhoSeesWhat(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind services.Kind) {
+		seed := rand.Uint64N(1e9)
+		if text := os.Getenv("TEST_ORACLE_SEED"); text != "" {
+			seed = uint64(amount(t, "TEST_ORACLE_SEED"))
+		}
+		sql := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{
+			"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--binlog-expire-logs-seconds=3600", "--max-binlog-size=64M",
+		}})
+		more := lasting(t)
+		var total oracle.Counts
+		for world := 0; more(total.Transactions, world); world++ {
+			t.Run(strconv.FormatUint(seed+uint64(world), 10), func(t *testing.T) {
+				total.Add(judge(t, onServers{kind: kind, sql: sql}, seed+uint64(world)))
+			})
+			if t.Failed() {
+				t.Fatalf("after %+v: again with TEST_ORACLE_SEED=%d", total, seed+uint64(world))
+			}
+		}
+		t.Logf("%+v", total)
+	})
+}
+
+// lasting says how long the test goes on, as the environment has it.
+func lasting(t *testing.T) (more func(transactions, worlds int) bool) {
+	t.Helper()
+	if text := os.Getenv("TEST_ORACLE_FOR"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := time.Now().Add(d)
+		return func(int, int) bool { return time.Now().Before(end) }
+	}
+	if os.Getenv("TEST_ORACLE_TRANSACTIONS") != "" {
+		n := amount(t, "TEST_ORACLE_TRANSACTIONS")
+		return func(transactions, _ int) bool { return transactions < n }
+	}
+	worlds := 2
+	if full {
+		worlds = 100
+	}
+	return func(_, n int) bool { return n < worlds }
+}
+
+// amount is a number in the environment.
+func amount(t *testing.T, name string) int {
+	t.Helper()
+	n, err := strconv.Atoi(os.Getenv(name))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// judge runs one world.
+func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 0))
+	features := oracle.Supported()
+	w := oracle.Generate(r, features)
+	p, err := oracle.NewPusher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	on.pusher = p.Addr()
+	s := newStack(t, on, w.TOML(), w.Schema()...)
+	run, err := oracle.NewRun(t.Context(), w, s.db.DB, p, &judged{T: t, stack: s}, r, features)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close(t.Context())
+	if err := run.Go(t.Context(), worldTransactions); err != nil {
+		t.Fatal(err)
+	}
+	return run.Count
+}
+
+// judged is the chorusd of a world. It implements oracle.Daemon.
+type judged struct {
+	*testing.T
+	stack  *stack
+	daemon *daemon
+}
+
+// Start implements oracle.Daemon.
+func (j *judged) Start() {
+	first := j.daemon == nil
+	j.daemon = j.stack.launch(j.T)
+	if first {
+		j.daemon.awaitReady(j.T) // it reads from now on
+	}
+}
+
+// Kill implements oracle.Daemon.
+func (j *judged) Kill() { j.daemon.kill(j.T) }
+
+// Settled implements oracle.Daemon.
+func (j *judged) Settled() bool {
+	if j.daemon.hasExited() {
+		j.Fatalf("chorusd ended with %v", j.daemon.cmd.ProcessState)
+	}
+	code, body := j.daemon.get(j.T, "/readyz")
+	var status struct {
+		Queued  int     `json:"queued"`
+		Pending int     `json:"pending"`
+		Refills int     `json:"refills"`
+		Lag     float64 `json:"lag_seconds"`
+	}
+	return code == http.StatusOK && json.Unmarshal([]byte(body), &status) == nil &&
+		status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0
+}

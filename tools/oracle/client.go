@@ -1,0 +1,106 @@
+package oracle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chorusd/chorusd/harmonic"
+)
+
+// record names a row as clients do.
+type record struct{ table, key string }
+
+// message is a harmonic as it came.
+type message struct {
+	record
+	id        harmonic.ID
+	operation harmonic.Operation
+	fields    map[string]string
+	content   string
+	text      string // as it came
+}
+
+func parseMessage(data string) (*message, error) {
+	parsed, err := harmonic.Parse([]byte(data))
+	if err != nil {
+		return nil, err
+	}
+	fields, err := parseData(parsed.Data)
+	if err != nil {
+		return nil, err
+	}
+	m := &message{
+		record: record{parsed.Table, string(parsed.RecordID)}, id: parsed.ID, operation: parsed.Operation,
+		fields: fields, content: content(fields), text: data,
+	}
+	return m, nil
+}
+
+// client is somebody who listens on one channel and keeps the rows.
+type client struct {
+	rows map[record]string
+	last map[record]harmonic.ID
+	// early are messages that came before the client had loaded its rows.
+	early  []*message
+	loaded bool
+}
+
+// load gives the client the rows that it begins with.
+func (c *client) load(rows map[record]string) {
+	c.rows, c.last, c.loaded = rows, map[record]harmonic.ID{}, true
+	for _, m := range c.early {
+		c.apply(m)
+	}
+	c.early = nil
+}
+
+// apply takes a message by the rule of the wire: one with a lower id than the
+// last of its record is old.
+func (c *client) apply(m *message) {
+	if !c.loaded {
+		c.early = append(c.early, m)
+		return
+	}
+	last, ok := c.last[m.record]
+	if ok && m.id.String() < last.String() {
+		return
+	}
+	c.last[m.record] = m.id
+	if m.operation == harmonic.Delete {
+		delete(c.rows, m.record)
+	} else {
+		c.rows[m.record] = m.content
+	}
+}
+
+// differences are the rows that a client has otherwise than it should.
+func (c *client) differences(want map[record]string) []record {
+	var wrong []record
+	for r, content := range want {
+		if c.rows[r] != content {
+			wrong = append(wrong, r)
+		}
+	}
+	for r := range c.rows {
+		if _, ok := want[r]; !ok {
+			wrong = append(wrong, r)
+		}
+	}
+	slices.SortFunc(wrong, func(a, b record) int { return strings.Compare(a.table+a.key, b.table+b.key) })
+	return wrong
+}
+
+// inWords says how a row differs.
+func (c *client) inWords(r record, want map[record]string) string {
+	got, has := c.rows[r]
+	wanted, should := want[r]
+	switch {
+	case !should:
+		return fmt.Sprintf("%s %s: has %s, and may not see the row", r.table, r.key, got)
+	case !has:
+		return fmt.Sprintf("%s %s: lacks the row, %s", r.table, r.key, wanted)
+	default:
+		return fmt.Sprintf("%s %s: has\n  %s, not\n  %s", r.table, r.key, got, wanted)
+	}
+}

@@ -1,0 +1,20 @@
+package oracle
+
+// Features are the parts of the mapping that worlds use.
+type Features struct {
+	Again     bool // rows that one transaction writes several times
+	Scopes    bool // membership scopes
+	Public    bool // rows for everybody
+	AllOf     bool // inner lists of visible_to
+	Paths     bool // scope keys through parents
+	Morphs    bool // polymorphic parents
+	Where     bool // filters over the row
+	Users     bool // attributes of users, in filters and elsewhere
+	Columns   bool // fields for some only
+	Masks     bool // masked fields
+	Computed  bool // renamed, constant and computed fields
+	Deadlines bool // filters that the clock decides
+}
+
+// Supported is what worlds are made of: everything that chorusd does.
+func Supported() Features { return Features{} }

@@ -1,0 +1,60 @@
+package oracle
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"testing"
+
+	"github.com/chorusd/chorusd/tools/services"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+func TestMain(m *testing.M) { servicestest.Main(m) }
+
+// Everything that worlds can be made of.
+var everything = Features{
+	Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true,
+	Columns: true, Masks: true, Computed: true,
+}
+
+// TestHistory has the history of random worlds, which looks only at what a
+// transaction can have changed, be what the whole database gives.
+func TestHistory(t *testing.T) {
+	for _, kind := range []services.Kind{services.MySQL, services.MariaDB} {
+		for seed := range uint64(3) {
+			t.Run(string(kind)+" "+strconv.FormatUint(seed, 10), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(seed, 0))
+				w := Generate(r, everything)
+				db := servicestest.NewDatabase(t, kind)
+				db.MustExec(t, w.Schema()...)
+				writer, err := newWriter(t.Context(), w, db.DB, r, everything)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer writer.close(t.Context())
+				if _, err := writer.fill(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				h, err := newHistory(t.Context(), w, db.DB)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, w.TOML())
+				}
+				for range 60 {
+					tx, err := writer.next(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := h.committed(t.Context(), tx); err != nil {
+						t.Fatal(err)
+					}
+					if err := h.verify(t.Context()); err != nil {
+						t.Fatalf("%v\nafter %q\n%s", err, tx.statements, w.TOML())
+					}
+				}
+				if len(h.subjects()) == 0 || len(h.past) == 0 {
+					t.Error("nothing happened")
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package oracle
+
+// Rule says who may see the rows of a table, and what of them.
+type Rule struct {
+	Fields []*Field
+	Any    [][]Entry // any of the lists, all of each
+	Where  *Cond     // nil: every row
+}
+
+// Field is one of the fields that clients get.
+type Field struct {
+	Name   string
+	Column *Column // nil: Value
+	Value  *Cond   // a text or number in both languages
+	Kind   Kind
+
+	VisibleIf *Cond
+	Mask      *Mask
+}
+
+// Mask hides a text.
+type Mask struct {
+	Text     string // as the TOML has it
+	SQL      string // of what is shown
+	Unmasked *Cond  // nil: never
+}
+
+// Cond is a condition, or another expression, in both languages. In SQL, t is
+// the row, u the user's row, and s.id the user's key.
+type Cond struct{ Text, SQL string }
+
+// EntryKind is what an entry of visible_to names.
+type EntryKind int
+
+// The kinds.
+const (
+	ToUser EntryKind = iota
+	ToScope
+	ToPublic
+	ToChannel
+)
+
+// Entry is one of visible_to.
+type Entry struct {
+	Kind    EntryKind
+	Scope   *Scope // of ToScope
+	Channel string // of ToChannel: what stands before the key in its name
+	Path    Path
+}
+
+// Path leads from a row to a column, of its own or of a parent.
+type Path struct {
+	Hops   []Hop
+	Column *Column
+}
+
+// Hop is one step to a parent.
+type Hop struct {
+	Link   *Link
+	Target Target
+}
+
+// Scope is a set of users by a key.
+type Scope struct {
+	Name    string
+	Keys    []Value
+	Members []*Members
+}
+
+// Members is a table whose rows give members of a scope.
+type Members struct {
+	Table       *Table
+	Scope, User *Column
+	Where       *Cond // over the row m
+}

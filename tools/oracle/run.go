@@ -1,0 +1,319 @@
+package oracle
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/chorusd/chorusd/harmonic"
+)
+
+// Daemon is the chorusd that is judged.
+type Daemon interface {
+	// Start runs it, and need not wait until it is ready.
+	Start()
+	// Kill ends it as kill -9 does.
+	Kill()
+	// Settled says whether it has nothing left to do.
+	Settled() bool
+}
+
+// Run is one world, and all that happens in it.
+type Run struct {
+	World   *World
+	Pusher  *Pusher
+	db      *sql.DB
+	daemon  Daemon
+	rand    *rand.Rand
+	writer  *writer
+	history *history
+	clients map[subject]*client
+	// waiting are those that have not loaded their rows, and for how many
+	// more commits.
+	waiting map[subject]int
+
+	points map[int]int // of transactions, by number
+	quiet  int         // the point of the last pause
+	told   int         // the last point that clients of the beacon were told
+	downs  int         // for how many more commits chorusd is down
+
+	Count Counts
+	log   journal
+}
+
+// Counts is what happened in a run.
+type Counts struct {
+	Transactions, Messages, Deletes, Control, Connections, Pauses, Kills int
+}
+
+// Add adds those of another run.
+func (c *Counts) Add(other Counts) {
+	c.Transactions += other.Transactions
+	c.Messages += other.Messages
+	c.Deletes += other.Deletes
+	c.Control += other.Control
+	c.Connections += other.Connections
+	c.Pauses += other.Pauses
+	c.Kills += other.Kills
+}
+
+// NewRun fills the world's tables in db. They must have been made, and the
+// daemon must not run yet.
+func NewRun(ctx context.Context, w *World, db *sql.DB, p *Pusher, d Daemon, r *rand.Rand, f Features) (*Run, error) {
+	run := &Run{
+		World: w, Pusher: p, db: db, daemon: d, rand: r, clients: map[subject]*client{}, waiting: map[subject]int{},
+		points: map[int]int{},
+	}
+	var err error
+	if run.writer, err = newWriter(ctx, w, db, r, f); err != nil {
+		return nil, err
+	}
+	filled, err := run.writer.fill(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run.log.transaction(filled)
+	run.history, err = newHistory(ctx, w, db)
+	return run, err
+}
+
+// Close ends the writer's connections.
+func (r *Run) Close(ctx context.Context) { r.writer.close(ctx) }
+
+func (r *Run) chance(p float64) bool { return r.rand.Float64() < p }
+
+// Go makes n transactions, with people coming and going and with kills of the
+// daemon, and pauses at the end. An error is a verdict, or what kept it from
+// one.
+func (r *Run) Go(ctx context.Context, n int) error {
+	r.daemon.Start()
+	for _, s := range r.history.subjects()[:3] {
+		r.connect(s)
+	}
+	for range n {
+		if err := r.step(ctx); err != nil {
+			return err
+		}
+	}
+	return r.pause(ctx)
+}
+
+// How often something happens beside a transaction.
+const (
+	comes  = 0.06
+	goes   = 0.04
+	pauses = 0.02
+	kills  = 0.006
+)
+
+func (r *Run) step(ctx context.Context) error {
+	tx, err := r.writer.next(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.committed(ctx, tx); err != nil {
+		return err
+	}
+	subjects := r.history.subjects()
+	if r.chance(comes) {
+		if s := pick(r.rand, subjects); r.clients[s] == nil {
+			r.connect(s)
+		}
+	}
+	if r.chance(goes) {
+		if there := slices.Sorted(maps.Keys(r.clients)); len(there) > 0 {
+			r.disconnect(pick(r.rand, there))
+		}
+	}
+	if r.downs > 0 {
+		if r.downs--; r.downs == 0 {
+			r.daemon.Start()
+		}
+	} else if r.chance(kills) {
+		r.Count.Kills++
+		r.daemon.Kill()
+		r.downs = 1 + r.rand.IntN(20)
+	}
+	if r.chance(pauses) {
+		if err := r.pause(ctx); err != nil {
+			return err
+		}
+	}
+	return r.receive()
+}
+
+// committed takes a transaction.
+func (r *Run) committed(ctx context.Context, tx *transaction) error {
+	r.Count.Transactions++
+	if err := r.history.committed(ctx, tx); err != nil {
+		return err
+	}
+	r.points[tx.number] = r.history.point
+	tx.point = r.history.point
+	r.log.transaction(tx)
+	for _, s := range slices.Sorted(maps.Keys(r.waiting)) {
+		if r.waiting[s]--; r.waiting[s] < 0 {
+			delete(r.waiting, s)
+			r.clients[s].load(r.history.rows(s))
+			r.log.note(r.history.point, s+" loads its rows")
+		}
+	}
+	return nil
+}
+
+// connect has somebody listen, and load its rows after a few commits at most.
+func (r *Run) connect(s subject) {
+	r.Count.Connections++
+	r.clients[s] = &client{}
+	r.waiting[s] = r.rand.IntN(4)
+	r.Pusher.enter(s)
+	r.log.note(r.history.point, s+" listens")
+}
+
+func (r *Run) disconnect(s subject) {
+	r.Pusher.leave(s)
+	delete(r.clients, s)
+	delete(r.waiting, s)
+	r.log.note(r.history.point, s+" leaves")
+}
+
+// receive judges what was published and hands it to the clients.
+func (r *Run) receive() error {
+	events := r.Pusher.take()
+	for _, e := range events {
+		if e.Channel != beaconChannel || e.Name != harmonic.EventCreated {
+			continue
+		}
+		m, err := parseMessage(e.Data)
+		if err != nil {
+			return err
+		}
+		var number int
+		if _, err := fmt.Sscan(m.fields[versionColumn], &number); err != nil {
+			return fmt.Errorf("a beacon without a number: %s", e.Data)
+		}
+		point, ok := r.points[number]
+		if !ok {
+			return fmt.Errorf("transaction %d was told of, and was not committed", number)
+		}
+		r.history.tell(point, m.id.Seq())
+		r.told = max(r.told, point)
+	}
+	for _, e := range events {
+		if e.Channel == beaconChannel {
+			continue
+		}
+		if e.Name != harmonic.EventCreated {
+			r.Count.Control++
+			continue
+		}
+		m, err := parseMessage(e.Data)
+		if err != nil {
+			return fmt.Errorf("on %s: %w: %s", e.Channel, err, e.Data)
+		}
+		r.Count.Messages++
+		if m.operation == harmonic.Delete {
+			r.Count.Deletes++
+		}
+		r.log.message(r.history.point, e.Channel, m)
+		if wrong := r.history.judge(e.Channel, m); wrong != "" {
+			return r.report(e.Channel, m.record, "sent to "+e.Channel+", and "+wrong+":\n  "+m.text)
+		}
+		if c := r.clients[e.Channel]; c != nil && e.heard {
+			c.apply(m)
+		}
+	}
+	return nil
+}
+
+// patience is how long the daemon may take to settle, and how long it may be
+// settled while a client is wrong.
+const (
+	patience = 60 * time.Second
+	settling = 10 * time.Second
+)
+
+// pause stops writing until each client has the rows that it should.
+func (r *Run) pause(ctx context.Context) error {
+	r.Count.Pauses++
+	tx, err := r.writer.beacon(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.committed(ctx, tx); err != nil {
+		return err
+	}
+	if r.downs > 0 {
+		r.downs = 0
+		r.daemon.Start()
+	}
+	for s := range r.waiting {
+		r.clients[s].load(r.history.rows(s))
+		r.log.note(r.history.point, s+" loads its rows")
+	}
+	clear(r.waiting)
+	r.Pusher.trouble(false)
+	defer r.Pusher.trouble(true)
+	if err := r.history.verify(ctx); err != nil {
+		return err
+	}
+	if err := r.converge(ctx); err != nil {
+		return err
+	}
+	r.history.forget(r.quiet)
+	r.log.forget(r.quiet)
+	r.quiet = r.history.point
+	return nil
+}
+
+func (r *Run) converge(ctx context.Context) error {
+	began, settled := time.Now(), time.Time{}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now := time.Now()
+		quiet := r.daemon.Settled() && r.told == r.history.point
+		if err := r.receive(); err != nil {
+			return err
+		}
+		s, wrong := r.wrong()
+		if quiet && wrong == nil {
+			return nil
+		}
+		switch {
+		case !quiet:
+			settled = time.Time{}
+		case settled.IsZero():
+			settled = now
+		}
+		late := now.Sub(began) > patience
+		if wrong != nil && (late || quiet && now.Sub(settled) > settling) {
+			want := r.history.rows(s)
+			return r.report(s, *wrong, fmt.Sprintf("%s after %v of silence, settled %v: %s", s, patience, quiet, r.clients[s].inWords(*wrong, want)))
+		}
+		if late {
+			return fmt.Errorf("chorusd does not settle: it told of point %d of %d", r.told, r.history.point)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), r.report(s, record{}, "the run was ended"))
+		case <-tick.C:
+		}
+	}
+}
+
+// wrong finds a client with a row that is not as it should be, nil if there is
+// none.
+func (r *Run) wrong() (subject, *record) {
+	for _, s := range slices.Sorted(maps.Keys(r.clients)) {
+		if wrong := r.clients[s].differences(r.history.rows(s)); len(wrong) > 0 {
+			return s, &wrong[0]
+		}
+	}
+	return "", nil
+}
