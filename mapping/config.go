@@ -97,9 +97,9 @@ type Table struct {
 	// the tenant. Required.
 	VisibleTo []Alternative `koanf:"visible_to"`
 	// Where is a condition on row and user; empty: every row counts.
-	Where string
+	Where string `koanf:"where"`
 	// Columns says how fields are made, by their names.
-	Columns map[string]Column
+	Columns map[string]Column `koanf:"columns"`
 	// Casts chooses the JSON form of a column where it is not the type's own.
 	Casts map[string]string `koanf:"casts"`
 	// Broadcast is a preset for Event, Payload and UserChannel: "chorus"

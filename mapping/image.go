@@ -286,7 +286,7 @@ func (p *Plan) name(s *scope, img *image) (e end, err error) {
 // have one. The plan is direct, so that no attributes stand in it.
 func (p *Plan) channelOf(key UserKey) (name string, ok bool) {
 	m := p.mapper
-	_, id := cutTenant(key)
+	_, id := key.Split()
 	m.buf = append(m.buf[:0], privatePrefix...)
 	for _, part := range m.templates[p.rule.template].parts {
 		switch part.column {

@@ -67,6 +67,25 @@ func (m *Mapper) all() Tables {
 	return all
 }
 
+// of are the tables of a tenant, or those of none.
+func (t Tables) of(tenant string) []binlog.TableName {
+	if tenant == "" {
+		return t.Names
+	}
+	names := make([]binlog.TableName, len(t.Patterns))
+	for i, p := range t.Patterns {
+		names[i] = binlog.TableName{Schema: p.Prefix + tenant + p.Suffix, Table: p.Table}
+	}
+	return names
+}
+
+// MemberTables are the tables that say which users of a tenant are in which
+// scopes; some may not be there. Without tenants, tenant is empty.
+func (m *Mapper) MemberTables(tenant string) []binlog.TableName { return m.Uses().Members.of(tenant) }
+
+// UserTables are those that have the attributes of a tenant's users, if any.
+func (m *Mapper) UserTables(tenant string) []binlog.TableName { return m.Uses().Users.of(tenant) }
+
 // Sources lists the tables to read that are named, in order.
 func (m *Mapper) Sources() []binlog.TableName { return m.all().Names }
 

@@ -101,7 +101,7 @@ func (m *Mapper) Templates() int { return len(m.templates) }
 // NewUser makes a user of a key; without attributes, all are null. Slot and
 // Channels are for the View to set.
 func (m *Mapper) NewUser(key UserKey, attributes []filter.Value) (*User, error) {
-	tenant, id := cutTenant(key)
+	tenant, id := key.Split()
 	u := &User{Key: key, ID: bare(id), Tenant: tenant, Subject: filter.User{Attributes: attributes}}
 	if attributes == nil {
 		u.Subject.Attributes = make([]filter.Value, len(m.attributes))
@@ -122,10 +122,10 @@ func (m *Mapper) NewUser(key UserKey, attributes []filter.Value) (*User, error) 
 	return u, nil
 }
 
-// cutTenant parts the tenant from a key. A tenant that has users has no slash
-// in its name, and no quote.
-func cutTenant(key UserKey) (tenant, id string) {
-	text := string(key)
+// Split parts the tenant, empty without tenants, from the JSON of the key. A
+// tenant that has users has neither a slash nor a quote in its name.
+func (k UserKey) Split() (tenant, id string) {
+	text := string(k)
 	if i := strings.IndexAny(text, `/"`); i >= 0 && text[i] == '/' {
 		return text[:i], text[i+1:]
 	}
