@@ -276,13 +276,19 @@ func (r *Reader) locking(query string) ([][][]byte, Position, error) {
 // selectByKey writes the statement that reads rows by key.
 func selectByKey(t *Table, columns []int, key []KeyColumn, keys []string) (string, error) {
 	conditions := make([]string, len(keys))
+	values := make([]string, len(keys))
 	for i, text := range keys {
-		var err error
-		if conditions[i], err = keyCondition(t, key, text); err != nil {
+		literals, err := keyValues(t, key, text)
+		if err != nil {
 			return "", fmt.Errorf("key %s of %s: %w", text, t.Name, err)
 		}
+		conditions[i], values[i] = equal(t, key, literals), literals[0]
 	}
-	return selectFrom(t, columns) + " WHERE " + strings.Join(conditions, " OR "), nil
+	query := selectFrom(t, columns) + " WHERE "
+	if len(key) == 1 { // conditions would be tried one after the other on each row
+		return query + quote(t.Columns[key[0].Column].Name) + " IN (" + strings.Join(values, ", ") + ")", nil
+	}
+	return query + strings.Join(conditions, " OR "), nil
 }
 
 // selectPage writes the statement that reads a page.
@@ -346,18 +352,23 @@ func selectExpression(c *Column) string {
 	return name
 }
 
-// keyCondition turns a key's JSON array into SQL. It compares column by
-// column, since MariaDB does not find unsigned integers above 2^63 by tuples.
+// keyCondition turns a key's JSON array into SQL.
 func keyCondition(t *Table, key []KeyColumn, text string) (string, error) {
 	values, err := keyValues(t, key, text)
 	if err != nil {
 		return "", err
 	}
+	return equal(t, key, values), nil
+}
+
+// equal compares a key with values, column by column, since MariaDB does not
+// find unsigned integers above 2^63 by tuples.
+func equal(t *Table, key []KeyColumn, values []string) string {
 	parts := make([]string, len(values))
 	for i, v := range values {
 		parts[i] = quote(t.Columns[key[i].Column].Name) + " = " + v
 	}
-	return "(" + strings.Join(parts, " AND ") + ")", nil
+	return "(" + strings.Join(parts, " AND ") + ")"
 }
 
 // keyValues turns the values of a JSON array into SQL literals.

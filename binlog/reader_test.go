@@ -36,6 +36,17 @@ func TestReaderReadsByExactKeys(t *testing.T) {
 		if want := `[[1,"Case","AP8AAA==",2] [18446744073709551615,"it's é","AQAAAA==",1]]`; err != nil || fmt.Sprint(rows) != want {
 			t.Errorf("got %v, %v, want %s", rows, err, want)
 		}
+		key = []binlog.KeyColumn{{Column: 0}}
+		rows, err = read(`[18446744073709551615]`, `[-1]`, `[1]`, `[2]`)
+		if want := `[[1,"Case","AP8AAA==",2] [18446744073709551615,"it's é","AQAAAA==",1]]`; err != nil || fmt.Sprint(rows) != want {
+			t.Errorf("got %v, %v, want %s", rows, err, want)
+		}
+		key = []binlog.KeyColumn{{Column: 1}}
+		rows, err = read(`["it's é"]`, `["none"]`)
+		if want := `[[18446744073709551615,"it's é","AQAAAA==",1]]`; err != nil || fmt.Sprint(rows) != want {
+			t.Errorf("got %v, %v, want %s", rows, err, want)
+		}
+		key = []binlog.KeyColumn{{Column: 0}, {Column: 1}, {Column: 2}}
 		for _, bad := range []string{`[1]`, `["1 OR 1=1","Case","AP8AAA=="]`, `[1,"Case","!"]`, `{}`} {
 			if rows, err := read(bad); err == nil {
 				t.Errorf("key %s was read as %v", bad, rows)
