@@ -1,0 +1,208 @@
+package audience
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/mapping/filter"
+)
+
+// Load is a user that is to be read: one opening of it.
+type Load struct {
+	User   mapping.UserKey
+	number uint64
+}
+
+// loading is one who is being read: what changed since that began.
+type loading struct {
+	number uint64
+	opened []string
+	rows   map[string]collected
+	// described says that the user's row changed; attributes are nil if it is gone.
+	described  bool
+	attributes []filter.Value
+	written    uint64
+}
+
+// collected is the last image of a membership's row, as far as it concerns one user.
+type collected struct {
+	grant grant
+	gives bool
+	// written is the transaction that put it there.
+	written uint64
+}
+
+// Loaded is what was read of users.
+type Loaded struct {
+	// Upto is the point of the log that it is as of, or past it: it may be
+	// given to Finish when all changes up to there were applied.
+	Upto  binlog.Position
+	users []*loaded
+}
+
+type loaded struct {
+	Load
+	attributes []filter.Value
+	rows       []loadedRow
+}
+
+type loadedRow struct {
+	key   string
+	grant grant
+}
+
+// Arrival is a user who became live.
+type Arrival struct {
+	User *mapping.User
+	// Crossed are memberships that begin or end at a time that has passed,
+	// maybe while the user was not there.
+	Crossed []Crossing
+}
+
+// Crossing is a time at which a row made its user a member, or did so no longer.
+type Crossing struct {
+	Scope  mapping.ScopeKey
+	At     time.Time
+	Gained bool
+}
+
+// Open tells that a user's channel by a template is active. If load is true,
+// nothing is known of the user: from here on its changes are collected, and it
+// is to be read at a point that covers all that was applied so far.
+func (s *State) Open(user mapping.UserKey, template int, channel string) (l Load, load bool) {
+	if c := s.users[user]; c != nil {
+		c.opened = with(c.opened, template, channel)
+		s.replace(c, s.version(c.user, c.user.Subject.Attributes, c.opened))
+		return Load{}, false
+	}
+	if at := s.loading[user]; at != nil {
+		at.opened = with(at.opened, template, channel)
+		return Load{}, false
+	}
+	return s.begin(user, with(nil, template, channel)), true
+}
+
+func (s *State) begin(user mapping.UserKey, opened []string) Load {
+	s.loads++
+	s.loading[user] = &loading{number: s.loads, opened: opened, rows: map[string]collected{}}
+	return Load{user, s.loads}
+}
+
+// Close tells that a user's channel by a template is no longer active. With
+// its last one, the user leaves.
+func (s *State) Close(user mapping.UserKey, template int) {
+	if at := s.loading[user]; at != nil {
+		if at.opened = with(at.opened, template, ""); none(at.opened) {
+			delete(s.loading, user)
+		}
+		return
+	}
+	c := s.users[user]
+	if c == nil {
+		return
+	}
+	if c.opened = with(c.opened, template, ""); none(c.opened) {
+		s.leave(c)
+		return
+	}
+	s.replace(c, s.version(c.user, c.user.Subject.Attributes, c.opened))
+}
+
+// with is the list with a channel at a template's number.
+func with(opened []string, template int, channel string) []string {
+	opened = append(opened, make([]string, max(0, template+1-len(opened)))...)
+	opened[template] = channel
+	return opened
+}
+
+func none(opened []string) bool {
+	return !slices.ContainsFunc(opened, func(name string) bool { return name != "" })
+}
+
+// Reset makes nobody live, since a table of users or memberships was emptied
+// or altered, and returns everybody, to be read again.
+func (s *State) Reset() []Load {
+	everybody := make(map[mapping.UserKey][]string, len(s.users)+len(s.loading))
+	for user, at := range s.loading {
+		everybody[user] = at.opened
+	}
+	for user, c := range s.users {
+		everybody[user] = c.opened
+		s.leave(c)
+	}
+	loads := make([]Load, 0, len(everybody))
+	for user, opened := range everybody {
+		loads = append(loads, s.begin(user, opened))
+	}
+	return loads
+}
+
+// collect keeps the last image of a membership's row for those who are being
+// read: what the image before gave is gone, unless the same transaction put
+// another row in its place.
+func (s *State) collect(p memberPlan, row *binlog.Row, g grant, present bool) error {
+	l := s.loading[g.user]
+	if l == nil {
+		return nil
+	}
+	key, err := rowKey(p, row)
+	switch {
+	case err != nil:
+		return err
+	case present:
+		l.rows[key] = collected{grant: g, gives: true, written: s.tx.number}
+	case l.rows[key].written != s.tx.number:
+		l.rows[key] = collected{}
+	}
+	return nil
+}
+
+// Finish makes users live who were read, with what changed since. All changes
+// up to Loaded.Upto must have been applied. Who has left meanwhile is passed
+// over.
+func (s *State) Finish(in *Loaded) ([]Arrival, error) {
+	var arrivals []Arrival
+	for _, read := range in.users {
+		l := s.loading[read.User]
+		if l == nil || l.number != read.number {
+			continue
+		}
+		delete(s.loading, read.User)
+		attributes := read.attributes
+		if l.described {
+			attributes = l.attributes
+		}
+		u, err := s.rules.user(read.User, attributes)
+		if err != nil {
+			return nil, err
+		}
+		c := s.join(u, l.opened, len(read.rows))
+		arrival := Arrival{User: c.user}
+		add := func(g grant) error {
+			if g.timed && !g.ahead(s.now) {
+				arrival.Crossed = append(arrival.Crossed, Crossing{g.scope, time.UnixMicro(g.at).UTC(), g.gains})
+			}
+			return s.add(g, 1)
+		}
+		for _, row := range read.rows {
+			if _, newer := l.rows[row.key]; newer {
+				continue
+			}
+			if err := add(row.grant); err != nil {
+				return nil, err
+			}
+		}
+		for _, row := range l.rows {
+			if !row.gives {
+				continue
+			}
+			if err := add(row.grant); err != nil {
+				return nil, err
+			}
+		}
+		arrivals = append(arrivals, arrival)
+	}
+	return arrivals, nil
+}

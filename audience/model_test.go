@@ -1,0 +1,529 @@
+package audience
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/mapping/filter"
+)
+
+// database is all rows, by the table and a number that each row keeps.
+type database map[*binlog.Table]map[int][]int
+
+func (d database) clone() database {
+	next := database{}
+	for t, rows := range d {
+		next[t] = maps.Clone(rows) // rows are not changed in place
+	}
+	return next
+}
+
+// changes are those of a transaction from d to next, in any order.
+func (d database) changes(next database, r *rand.Rand) []*binlog.Change {
+	var list []*binlog.Change
+	for _, t := range []*binlog.Table{platformUser, guests, people, posts} {
+		for n, before := range d[t] {
+			if after := next[t][n]; !slices.Equal(before, after) {
+				list = append(list, change(t, before, after))
+			}
+		}
+		for n, after := range next[t] {
+			if _, was := d[t][n]; !was {
+				list = append(list, change(t, nil, after))
+			}
+		}
+	}
+	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+// scopesOf are those that a user is a member of by rows of a kind.
+func (d database) scopesOf(key mapping.UserKey, now time.Time) map[mapping.ScopeKey]bool {
+	scopes := map[mapping.ScopeKey]bool{}
+	for _, p := range []memberPlan{fakeMembers{platformUser}, fakeMembers{guests}} {
+		for _, values := range d[p.(fakeMembers).table] {
+			if scope, u, ok, _ := p.Of(row(p.(fakeMembers).table, values...), now); ok && u == key {
+				scopes[scope] = true
+			}
+		}
+	}
+	for _, values := range d[people] {
+		if scope, u, ok, _ := (fakeRegions{}).Of(row(people, values...), now); ok && u == key {
+			scopes[scope] = true
+		}
+	}
+	return scopes
+}
+
+func (d database) attributesOf(key mapping.UserKey) []filter.Value {
+	for _, values := range d[people] {
+		if u, attributes, _ := (fakeUsers{}).Of(row(people, values...)); u == key {
+			return attributes
+		}
+	}
+	return []filter.Value{{}}
+}
+
+func (d database) parent(ref mapping.ParentRef) mapping.Parent {
+	for _, values := range d[posts] {
+		r := row(posts, values...)
+		if refs, _ := (fakePosts{}).Refs(r); slices.Contains(refs, ref) {
+			p, _ := (fakePosts{}).Parent(r)
+			return p
+		}
+	}
+	return mapping.Parent{}
+}
+
+const (
+	someUsers, somePlatforms, someRegions, somePosts = 8, 4, 2, 6
+	horizon                                          = 400 // of the clock
+)
+
+// mutate makes the next state by some random statements.
+func (d database) mutate(r *rand.Rand, rows *int) database {
+	next := d.clone()
+	for range 1 + r.IntN(4) {
+		t := []*binlog.Table{platformUser, guests, people, posts}[r.IntN(4)]
+		values := func() []int {
+			bound := null
+			if r.IntN(2) == 0 {
+				bound = r.IntN(horizon)
+			}
+			switch t {
+			case people:
+				return []int{1 + r.IntN(someUsers), r.IntN(3), []int{null, 1, 2}[r.IntN(3)]}
+			case posts:
+				return []int{1 + r.IntN(somePosts), []int{null, 1, 2, 3, 4}[r.IntN(5)], r.IntN(3)}
+			}
+			return []int{1 + r.IntN(20), 1 + r.IntN(somePlatforms), 1 + r.IntN(someUsers), min(1, r.IntN(4)), bound}
+		}
+		free := func(values []int, but int) bool {
+			for n, other := range next[t] {
+				if n != but && (other[0] == values[0] || t == posts && other[1] == values[1] && values[1] != null) {
+					return false
+				}
+			}
+			return true
+		}
+		numbers := slices.Sorted(maps.Keys(next[t]))
+		switch what := r.IntN(5); {
+		case what == 0 || len(numbers) == 0:
+			if v := values(); free(v, -1) {
+				*rows++
+				next[t][*rows] = v
+			}
+		case what == 1:
+			delete(next[t], numbers[r.IntN(len(numbers))])
+		case what == 2 && len(numbers) > 1: // two rows swap their keys
+			i, j := numbers[r.IntN(len(numbers))], numbers[r.IntN(len(numbers))]
+			a, b := slices.Clone(next[t][i]), slices.Clone(next[t][j])
+			a[0], b[0] = b[0], a[0]
+			if t == posts {
+				a[1], b[1] = b[1], a[1]
+			}
+			next[t][i], next[t][j] = a, b
+		default:
+			n := numbers[r.IntN(len(numbers))]
+			v, fresh := slices.Clone(next[t][n]), values()
+			for i := range v {
+				if r.IntN(2) == 0 {
+					v[i] = fresh[i]
+				}
+			}
+			if free(v, n) {
+				next[t][n] = v
+			}
+		}
+	}
+	return next
+}
+
+// under is a load that was begun.
+type under struct {
+	load Load
+	read *Loaded
+	upto int // the state that has to be reached
+}
+
+// trial is one run: a State beside a log of states of the database.
+type trial struct {
+	*State
+	t      *testing.T
+	r      *rand.Rand
+	log    []database
+	done   int // transactions that were applied
+	now    int
+	opened map[mapping.UserKey][]string
+	loads  map[mapping.UserKey]*under
+	late   []*Loaded // of who had left when it was read
+}
+
+func (w *trial) live(key mapping.UserKey) bool { return w.opened[key] != nil && w.loads[key] == nil }
+
+func TestStateAgainstModel(t *testing.T) {
+	runs := 20
+	if os.Getenv("TEST_FULL") != "" {
+		runs = 3_000
+	}
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+		runs = 1
+	}
+	for n := range runs {
+		if !t.Run(fmt.Sprint(seed+uint64(n)), func(t *testing.T) { tryState(t, seed+uint64(n)) }) {
+			t.Fatalf("again with SEED=%d", seed+uint64(n))
+		}
+	}
+}
+
+func tryState(t *testing.T, seed uint64) {
+	t.Helper()
+	w := &trial{
+		State: newState(fakeRules{}, Config{}, time.UnixMicro(0)), t: t, r: rand.New(rand.NewPCG(seed, 1)),
+		opened: map[mapping.UserKey][]string{}, loads: map[mapping.UserKey]*under{},
+	}
+	first, rows := database{platformUser: {}, guests: {}, people: {}, posts: {}}, 0
+	for range 30 {
+		first = first.mutate(w.r, &rows)
+	}
+	w.log = []database{first}
+	for range 60 {
+		w.log = append(w.log, w.log[len(w.log)-1].mutate(w.r, &rows))
+	}
+	for w.done < len(w.log)-1 {
+		switch w.r.IntN(8) {
+		case 0, 1:
+			w.transaction()
+		case 2:
+			w.tick()
+		case 3, 4:
+			w.open()
+		case 5:
+			w.close()
+		case 6:
+			w.load()
+		case 7:
+			w.finish()
+		}
+		w.check(w.log[w.done], w.log[w.done])
+	}
+	w.Reset()
+	if len(w.users) > 0 || len(w.scopes) > 0 || len(w.timers) > 0 || len(w.seats.free) != len(w.seats.users) {
+		t.Errorf("nobody is live, but there are %d users, %d scopes, %d timers, %d of %d slots are free",
+			len(w.users), len(w.scopes), len(w.timers), len(w.seats.free), len(w.seats.users))
+	}
+}
+
+func (w *trial) transaction() {
+	was, is := w.log[w.done], w.log[w.done+1]
+	w.Begin()
+	noted := map[string]bool{}
+	for _, c := range was.changes(is, w.r) {
+		err := w.Apply(c, func(n Note) error {
+			noted[fmt.Sprint(n.User, " ", n.Scope)] = true
+			return nil
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if w.r.IntN(4) == 0 { // reads in the middle make lists that must not last
+			old, now := w.Views()
+			for s := range somePlatforms + 1 {
+				old.Members(scope("platform", s))
+				now.Members(scope("platform", s))
+			}
+		}
+	}
+	for _, ref := range allRefs() {
+		if _, known := w.before.Parent(ref); !known && w.r.IntN(2) == 0 {
+			w.Put(ref, was.parent(ref))
+		}
+	}
+	w.check(was, is)
+	var effects []string
+	fx := w.Commit()
+	for _, m := range fx.Memberships {
+		effects = append(effects, fmt.Sprint(m.User.Key, m.Scope, m.Gained))
+	}
+	for _, u := range fx.Users {
+		effects = append(effects, fmt.Sprint(u.Is.Key, u.Was.Subject.Attributes, u.Is.Subject.Attributes))
+	}
+	for _, p := range fx.Parents {
+		effects = append(effects, fmt.Sprint(p))
+	}
+	w.done++
+	var want []string
+	now := time.UnixMicro(int64(w.now))
+	for id := range someUsers + 1 {
+		key := user(id)
+		gone, come := was.scopesOf(key, now), is.scopesOf(key, now)
+		for s := range gone {
+			if !come[s] {
+				want = append(want, fmt.Sprint(key, s, false))
+			}
+		}
+		for s := range come {
+			if !gone[s] {
+				want = append(want, fmt.Sprint(key, s, true))
+			}
+		}
+		if a, b := was.attributesOf(key), is.attributesOf(key); !slices.Equal(a, b) {
+			want = append(want, fmt.Sprint(key, a, b))
+		}
+		for s := range maps.Keys(come) {
+			if !gone[s] && !noted[fmt.Sprint(key, " ", s)] {
+				w.t.Errorf("user %s gained %s and it was not noted", key, s)
+			}
+		}
+		for s := range maps.Keys(gone) {
+			if !come[s] && !noted[fmt.Sprint(key, " ", s)] {
+				w.t.Errorf("user %s lost %s and it was not noted", key, s)
+			}
+		}
+		if !slices.Equal(was.attributesOf(key), is.attributesOf(key)) && !noted[fmt.Sprint(key, " ")] {
+			w.t.Errorf("user %s has other attributes and it was not noted", key)
+		}
+		if !w.live(key) {
+			want = slices.DeleteFunc(want, func(text string) bool { return text[:len(key)] == string(key) })
+		}
+	}
+	for _, ref := range allRefs() {
+		if a, b := was.parent(ref), is.parent(ref); fmt.Sprint(a) != fmt.Sprint(b) {
+			want = append(want, fmt.Sprint(ParentChange{ref, a, b}))
+		}
+	}
+	slices.Sort(effects)
+	slices.Sort(want)
+	if !slices.Equal(effects, want) {
+		w.t.Errorf("effects of transaction %d: got %q, want %q", w.done, effects, want)
+	}
+}
+
+func (w *trial) tick() {
+	was := time.UnixMicro(int64(w.now))
+	w.now += w.r.IntN(20)
+	now := time.UnixMicro(int64(w.now))
+	var effects, want []string
+	for _, m := range w.Tick(now).Memberships {
+		effects = append(effects, fmt.Sprint(m.User.Key, m.Scope, m.Gained))
+	}
+	for id := range someUsers + 1 {
+		key := user(id)
+		if !w.live(key) {
+			continue
+		}
+		before, after := w.log[w.done].scopesOf(key, was), w.log[w.done].scopesOf(key, now)
+		for s := range before {
+			if !after[s] {
+				want = append(want, fmt.Sprint(key, s, false))
+			}
+		}
+		for s := range after {
+			if !before[s] {
+				want = append(want, fmt.Sprint(key, s, true))
+			}
+		}
+	}
+	slices.Sort(effects)
+	slices.Sort(want)
+	if !slices.Equal(effects, want) {
+		w.t.Errorf("effects of the clock: got %q, want %q", effects, want)
+	}
+}
+
+func (w *trial) open() {
+	key, template := user(1+w.r.IntN(someUsers)), w.r.IntN(2)
+	name := string(key)
+	if template == 0 {
+		name = fmt.Sprintf("own.%d.%s", w.r.IntN(3), key)
+	}
+	l, load := w.Open(key, template, name)
+	if load != (w.opened[key] == nil) {
+		w.t.Fatalf("user %s is to be loaded: %t", key, load)
+	}
+	if load {
+		w.opened[key] = make([]string, 2)
+		w.loads[key] = &under{load: l}
+	}
+	w.opened[key][template] = name
+}
+
+func (w *trial) close() {
+	key, template := user(1+w.r.IntN(someUsers)), w.r.IntN(2)
+	w.Close(key, template)
+	if opened := w.opened[key]; opened != nil {
+		if opened[template] = ""; none(opened) {
+			delete(w.opened, key)
+			if u := w.loads[key]; u != nil && u.read != nil {
+				w.late = append(w.late, u.read)
+			}
+			delete(w.loads, key)
+		}
+	}
+}
+
+// load reads users, each table at some point of the log from here on.
+func (w *trial) load() {
+	for _, key := range slices.Sorted(maps.Keys(w.loads)) {
+		u := w.loads[key]
+		point := func() database {
+			n := min(w.done+w.r.IntN(10), len(w.log)-1)
+			u.upto = max(u.upto, n)
+			return w.log[n]
+		}
+		read := &loaded{Load: u.load}
+		for _, p := range []memberPlan{fakeMembers{platformUser}, fakeMembers{guests}, fakeRegions{}} {
+			table := people
+			if m, ok := p.(fakeMembers); ok {
+				table = m.table
+			}
+			for _, values := range point()[table] {
+				r := row(table, values...)
+				g, ok, err := grantOf(p, r)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				if ok && g.user == key {
+					k, _ := rowKey(p, r)
+					read.rows = append(read.rows, loadedRow{k, g})
+				}
+			}
+		}
+		if attributes := point().attributesOf(key); attributes[0] != (filter.Value{}) {
+			read.attributes = attributes
+		}
+		u.read = &Loaded{users: []*loaded{read}}
+	}
+}
+
+func (w *trial) finish() {
+	for _, read := range w.late {
+		if arrivals, err := w.Finish(read); err != nil || len(arrivals) > 0 {
+			w.t.Errorf("who had left arrived: %v, %v", arrivals, err)
+		}
+	}
+	w.late = nil
+	for _, key := range slices.Sorted(maps.Keys(w.loads)) {
+		u := w.loads[key]
+		if u.read == nil || w.done < u.upto {
+			continue
+		}
+		arrivals, err := w.Finish(u.read)
+		if err != nil || len(arrivals) != 1 || arrivals[0].User != w.State.users[key].user {
+			w.t.Fatalf("user %s: %v, %v", key, arrivals, err)
+		}
+		delete(w.loads, key)
+	}
+}
+
+func allRefs() []mapping.ParentRef {
+	var refs []mapping.ParentRef
+	for n := range somePosts + 1 {
+		refs = append(refs, postRef("", n), postRef("uuid", n))
+	}
+	return refs
+}
+
+// check compares both views with what the database says.
+func (w *trial) check(was, is database) {
+	w.t.Helper()
+	old, now := w.Views()
+	if (old == now) != !w.tx.decisive {
+		w.t.Error("the views are the same though something was decisive, or are not though nothing was")
+	}
+	w.checkView("the view before", old, was)
+	w.checkView("the view", now, is)
+	if w.t.Failed() {
+		w.t.FailNow()
+	}
+}
+
+func (w *trial) checkView(name string, v mapping.View, d database) {
+	w.t.Helper()
+	now := time.UnixMicro(int64(w.now))
+	if !v.Now().Equal(now) {
+		w.t.Errorf("%s: the clock is at %s, want %s", name, v.Now(), now)
+	}
+	members := map[mapping.ScopeKey][]string{}
+	slots := map[int]bool{}
+	for id := range someUsers + 1 {
+		key := user(id)
+		u := v.User(key)
+		if (u != nil) != w.live(key) {
+			w.t.Errorf("%s: user %s: %v, live %t", name, key, u, w.live(key))
+		}
+		if u == nil {
+			continue
+		}
+		if slots[u.Slot] || u.Slot > someUsers {
+			w.t.Errorf("%s: slot %d of user %s is taken or not small", name, u.Slot, key)
+		}
+		slots[u.Slot] = true
+		if want := d.attributesOf(key); !slices.Equal(u.Subject.Attributes, want) {
+			w.t.Errorf("%s: attributes of user %s: got %v, want %v", name, key, u.Subject.Attributes, want)
+		}
+		for template, opened := range w.opened[key] {
+			if own, _ := (fakeRules{}).channel(template, u); own != opened {
+				opened = ""
+			}
+			if u.Channels[template] != opened {
+				w.t.Errorf("%s: channels of user %s: %q, opened are %q", name, key, u.Channels, w.opened[key])
+			}
+		}
+		scopes := d.scopesOf(key, now)
+		scopes["public"] = true
+		for s := range scopes {
+			members[s] = append(members[s], string(key))
+		}
+		if v == &w.after && len(w.Scopes(u)) != len(scopes) {
+			w.t.Errorf("%s: scopes of user %s: got %v, want %v", name, key, w.Scopes(u), scopes)
+		}
+		for _, s := range allScopes() {
+			if v.IsMember(u, s) != scopes[s] {
+				w.t.Errorf("%s: user %s is a member of %s: %t, want %t", name, key, s, !scopes[s], scopes[s])
+			}
+		}
+	}
+	for _, s := range allScopes() {
+		var got []string
+		for _, u := range v.Members(s) {
+			got = append(got, string(u.Key))
+			if u != v.User(u.Key) {
+				w.t.Errorf("%s: %s has another version of user %s", name, s, u.Key)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, members[s]) {
+			w.t.Errorf("%s: members of %s: got %v, want %v", name, s, got, members[s])
+		}
+	}
+	if len(v.Everyone("")) != len(members["public"]) || len(v.Everyone("acme")) > 0 {
+		w.t.Errorf("%s: everyone: %d, of another tenant %d", name, len(v.Everyone("")), len(v.Everyone("acme")))
+	}
+	for _, ref := range allRefs() {
+		if p, known := v.Parent(ref); known && fmt.Sprint(p) != fmt.Sprint(d.parent(ref)) {
+			w.t.Errorf("%s: parent %v: got %v, want %v", name, ref, p, d.parent(ref))
+		}
+	}
+}
+
+func allScopes() []mapping.ScopeKey {
+	scopes := []mapping.ScopeKey{"public"}
+	for n := range somePlatforms + 1 {
+		scopes = append(scopes, scope("platform", n), scope("region", n))
+	}
+	return scopes
+}
