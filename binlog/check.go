@@ -35,7 +35,9 @@ func (p Problem) String() string {
 type Report struct {
 	Server Server
 	// Tables that exist and can be read, as they are now.
-	Tables   map[TableName]*Table
+	Tables map[TableName]*Table
+	// Indexes of these tables: the columns of each, in order.
+	Indexes  map[TableName][][]string
 	Problems []Problem
 }
 
@@ -43,7 +45,7 @@ type Report struct {
 // fit a pattern: the server's settings, the user's grants, the tables. It finds
 // all problems at once. That nothing fits a pattern is none.
 func Check(ctx context.Context, cfg Config, tables []TableName, patterns ...Pattern) Report {
-	r := Report{Tables: map[TableName]*Table{}}
+	r := Report{Tables: map[TableName]*Table{}, Indexes: map[TableName][][]string{}}
 	conn, err := cfg.connect(ctx)
 	if err != nil {
 		r.add("%v", mendConnection(cfg, err), err)
@@ -191,5 +193,8 @@ func (c *checker) table(name TableName) {
 		c.add("the columns of table %s cannot be seen", fmt.Sprintf("GRANT SELECT ON %s TO %s;", name.quoted(), c.user), name)
 	default:
 		c.Tables[name] = t
+		if c.Indexes[name], err = readIndexes(c.conn, name); err != nil {
+			c.add("%v", "", err)
+		}
 	}
 }

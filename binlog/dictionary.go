@@ -65,6 +65,26 @@ func (a dictionaryAnswer) tableOf(name TableName) *Table {
 	return t
 }
 
+// readIndexes lists the columns of each index of a table, in order. A part
+// that is an expression has no name.
+func readIndexes(conn *client.Conn, name TableName) ([][]string, error) {
+	parts, err := rows(conn, fmt.Sprintf(`SELECT index_name, column_name FROM information_schema.statistics
+		WHERE table_schema = %s AND table_name = %s AND index_type IN ('BTREE', 'HASH') ORDER BY index_name, seq_in_index`,
+		literal(name.Schema), literal(name.Table)))
+	if err != nil {
+		return nil, fmt.Errorf("read the indexes of %s: %w", name, err)
+	}
+	var indexes [][]string
+	for i, part := range parts {
+		if i == 0 || string(part[0]) != string(parts[i-1][0]) {
+			indexes = append(indexes, nil)
+		}
+		last := len(indexes) - 1
+		indexes[last] = append(indexes[last], string(part[1]))
+	}
+	return indexes, nil
+}
+
 // tableType is what the server's dictionary calls the kind of a table.
 func tableType(conn *client.Conn, name TableName) (string, error) {
 	kind, err := one(conn, fmt.Sprintf("SELECT table_type FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",

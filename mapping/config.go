@@ -102,6 +102,8 @@ type Table struct {
 	Columns map[string]Column `koanf:"columns"`
 	// Casts chooses the JSON form of a column where it is not the type's own.
 	Casts map[string]string `koanf:"casts"`
+	// NotSecret lists columns that only look like secrets, see Mapper.Leaks.
+	NotSecret []string `koanf:"not_secret"`
 	// Broadcast is a preset for Event, Payload and UserChannel: "chorus"
 	// (the default) or "model" (Laravel's model broadcasting).
 	Broadcast string `koanf:"broadcast"`

@@ -32,19 +32,22 @@ func (ps *problems) err() error {
 	if len(*ps) == 0 {
 		return nil
 	}
-	slices.SortFunc(*ps, func(a, b problem) int {
-		return cmp.Or(a.at.compare(b.at), strings.Compare(a.text, b.text))
-	})
 	return *ps
 }
 
-func (ps problems) Error() string {
+// lines has one line per problem, sorted by where it is.
+func (ps problems) lines() []string {
+	slices.SortFunc(ps, func(a, b problem) int {
+		return cmp.Or(a.at.compare(b.at), strings.Compare(a.text, b.text))
+	})
 	lines := make([]string, len(ps))
 	for i, p := range ps {
 		lines[i] = p.String()
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
+
+func (ps problems) Error() string { return strings.Join(ps.lines(), "\n") }
 
 // source is the kind of place that a value comes from, in the order in which
 // problems are listed.

@@ -28,6 +28,8 @@ type examined struct {
 	problems problems
 	// passing are those that waiting may mend: a server that is away.
 	passing problems
+	// warnings are of a mapping that may not be meant as it is.
+	warnings problems
 }
 
 // close ends the connections.
@@ -71,14 +73,19 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	}
 	wrong = append(wrong, x.examineMySQL(ctx, cfg)...)
 	x.examinePusher(ctx, cfg, log)
+	x.problems.addRules(cfg, wrong)
+	return x
+}
+
+// addRules reports what is wrong with the mapping, where it was written.
+func (ps *problems) addRules(cfg Config, wrong []mapping.Problem) {
 	for _, w := range wrong {
 		key := w.Option
 		if w.Table != "" {
 			key = joinKey(tablesKey, w.Table) + "." + w.Option
 		}
-		x.problems.add(cfg.at(key), "%s: %s", key, w.Text)
+		ps.add(cfg.at(key), "%s: %s", key, w.Text)
 	}
-	return x
 }
 
 func (x *examined) examineRedis(ctx context.Context, cfg Config, log *slog.Logger) {
@@ -111,7 +118,10 @@ func (x *examined) examineMySQL(ctx context.Context, cfg Config) []mapping.Probl
 		}
 		list.add(at, "%s", p)
 	}
-	return x.mapper.Check(report.Tables)
+	wrong := x.mapper.Check(report.Tables)
+	certain, warnings := x.mapper.Leaks(report.Tables, report.Indexes)
+	x.warnings.addRules(cfg, warnings)
+	return append(wrong, certain...)
 }
 
 func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logger) {
@@ -156,6 +166,11 @@ func checkCommand() *cobra.Command {
 	cmd := configured("check", "Check the configuration, the servers, the grants and the mapping", func(cmd *cobra.Command, cfg Config) error {
 		x := examine(cmd.Context(), cfg, slog.New(slog.DiscardHandler))
 		defer x.close()
+		for _, line := range x.warnings.lines() {
+			if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning:", line); err != nil {
+				return err
+			}
+		}
 		if err := x.all(); err != nil {
 			return refusal(err)
 		}

@@ -54,6 +54,9 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	if ctx.Err() != nil {
 		return nil
 	}
+	for _, line := range x.warnings.lines() {
+		log.Warn("the mapping may not be meant as it is", "warning", line)
+	}
 
 	// The addresses are taken before anything is changed, so that a second
 	// chorusd started by mistake ends here.
