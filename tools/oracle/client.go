@@ -75,10 +75,10 @@ func (c *client) apply(m *message) {
 }
 
 // differences are the rows that a client has otherwise than it should.
-func (c *client) differences(want map[record]string) []record {
+func (c *client) differences(want map[record]wanted) []record {
 	var wrong []record
-	for r, content := range want {
-		if c.rows[r] != content {
+	for r, w := range want {
+		if content, has := c.rows[r]; content != w.content && (has || w.sure) {
 			wrong = append(wrong, r)
 		}
 	}
@@ -92,15 +92,15 @@ func (c *client) differences(want map[record]string) []record {
 }
 
 // inWords says how a row differs.
-func (c *client) inWords(r record, want map[record]string) string {
+func (c *client) inWords(r record, want map[record]wanted) string {
 	got, has := c.rows[r]
 	wanted, should := want[r]
 	switch {
 	case !should:
 		return fmt.Sprintf("%s %s: has %s, and may not see the row", r.table, r.key, got)
 	case !has:
-		return fmt.Sprintf("%s %s: lacks the row, %s", r.table, r.key, wanted)
+		return fmt.Sprintf("%s %s: lacks the row, %s", r.table, r.key, wanted.content)
 	default:
-		return fmt.Sprintf("%s %s: has\n  %s, not\n  %s", r.table, r.key, got, wanted)
+		return fmt.Sprintf("%s %s: has\n  %s, not\n  %s", r.table, r.key, got, wanted.content)
 	}
 }

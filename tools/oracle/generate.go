@@ -23,6 +23,7 @@ type generator struct {
 // Generate makes a random world.
 func Generate(r *rand.Rand, f Features) *World {
 	g := &generator{r, f, &World{}}
+	g.world.timed = f.Deadlines && g.chance(0.3)
 	g.people()
 	if f.Scopes {
 		g.scopes()
@@ -127,7 +128,7 @@ func (g *generator) scopes() {
 		}
 		m := &Members{Table: w.Users, Scope: column, User: w.Users.Key[0]}
 		if g.chance(0.4) {
-			m.Where = g.condition(w.Users, "m", false, false)
+			m.Where = g.condition(w.Users, "m", false)
 		}
 		tenant.Members = append(tenant.Members, m)
 		w.Scopes = append(w.Scopes, tenant)
@@ -162,12 +163,20 @@ func (g *generator) members(s *Scope, name string) *Members {
 		&Column{Name: "role", Kind: Text, Null: true, Domain: roles},
 		&Column{Name: "active", Kind: Int, Domain: []Value{number(0), number(1), number(1)}},
 		&Column{Name: "deleted_at", Kind: Time, Null: true})
+	g.times(t)
 	w.Tables = append(w.Tables, t)
 	m := &Members{Table: t, Scope: scope, User: user}
 	if g.features.Where && g.chance(0.7) {
-		m.Where = g.condition(t, "m", false, false)
+		m.Where = g.bounded(t, "m", g.condition(t, "m", false))
 	}
 	return m
+}
+
+// times gives a table columns that the clock may decide by.
+func (g *generator) times(t *Table) {
+	if g.world.timed {
+		t.add(&Column{Name: "published_at", Kind: Time, Null: true, Soon: true}, &Column{Name: "expires_at", Kind: Time, Null: true, Soon: true})
+	}
 }
 
 // tables makes the tables of rows and their rules.
@@ -183,6 +192,7 @@ func (g *generator) tables() {
 			&Column{Name: "amount", Kind: Int, Null: true},
 			&Column{Name: "done", Kind: Bool},
 			&Column{Name: "deleted_at", Kind: Time, Null: true})
+		g.times(t)
 		if g.chance(0.7) || i == 0 {
 			t.add(&Column{Name: "owner_id", Kind: w.People[0].kind, Null: true, Domain: w.People, Ref: true})
 		}

@@ -29,7 +29,7 @@ func (g *generator) rule(t *Table) {
 	r.Any = distinct(r.Any)
 	users := g.features.Users && !withChannel
 	if g.features.Where && g.chance(0.6) {
-		r.Where = g.condition(t, "t", users, g.features.Deadlines)
+		r.Where = g.bounded(t, "t", g.condition(t, "t", users))
 	}
 	for _, c := range t.Columns {
 		if t.linked(c) && !slices.Contains(t.Key, c) && c.Name != versionColumn && g.chance(0.5) {
@@ -97,10 +97,6 @@ func (g *generator) paths(t *Table, hops int) []Path {
 	for _, l := range t.Links {
 		for _, target := range l.Targets {
 			for _, p := range g.paths(target.Table, hops-1) {
-				// The grammar has composite and polymorphic links as the first hop only.
-				if len(p.Hops) > 0 && (len(p.Hops[0].Link.From) > 1 || p.Hops[0].Link.Type != nil) {
-					continue
-				}
 				p.Hops = slices.Concat([]Hop{{l, target}}, p.Hops)
 				paths = append(paths, p)
 			}
@@ -116,7 +112,7 @@ func (g *generator) field(t *Table, c *Column, users bool) *Field {
 	if slices.Contains(t.Key, c) || c.Name == versionColumn {
 		return f
 	}
-	if g.features.Computed && g.chance(0.1) {
+	if g.features.Computed && c.Kind != Bool && g.chance(0.1) { // casts go by the fields' names, conditions by the columns'
 		f.Name = c.Name + "_renamed"
 	}
 	if !users {
@@ -124,7 +120,7 @@ func (g *generator) field(t *Table, c *Column, users bool) *Field {
 	}
 	switch {
 	case g.features.Columns && g.chance(0.2):
-		f.VisibleIf = g.condition(t, "t", true, false)
+		f.VisibleIf = g.condition(t, "t", true)
 	case g.features.Masks && c.Kind == Text && g.chance(0.3):
 		f.Mask = g.mask(t, c)
 	}
@@ -135,12 +131,14 @@ func (g *generator) field(t *Table, c *Column, users bool) *Field {
 func (g *generator) mask(t *Table, c *Column) *Mask {
 	column := "t." + c.Name
 	masks := []Mask{
-		{Text: "fixed:***", SQL: "IF(" + column + " IS NULL, NULL, '***')"},
+		{Text: "fixed:secret", SQL: "IF(" + column + " IS NULL, NULL, 'secret')"},
+		{Text: "truncate:2", SQL: "LEFT(" + column + ", 2)"},
+		{Text: "email", SQL: fmt.Sprintf("IF(%[1]s LIKE '%%@%%', CONCAT(LEFT(SUBSTRING_INDEX(%[1]s, '@', 1), 1), '***@', SUBSTRING_INDEX(%[1]s, '@', -1)), IF(%[1]s IS NULL, NULL, '***'))", column)},
 		{Text: "hash", SQL: hmacSQL(column)},
 	}
 	m := pick(g.Rand, masks)
 	if g.chance(0.6) {
-		m.Unmasked = g.condition(t, "t", true, false)
+		m.Unmasked = g.condition(t, "t", true)
 	}
 	return &m
 }
@@ -155,13 +153,9 @@ func (g *generator) computed() *Field {
 }
 
 // condition makes a condition over the row under an alias and, with users,
-// over the user's attributes. deadlines says whether the clock may decide.
-func (g *generator) condition(t *Table, alias string, users, deadlines bool) *Cond {
-	c := g.term(t, alias, users, 2)
-	if deadlines && g.chance(0.4) {
-		c = and(c, g.deadline(alias))
-	}
-	return c
+// over the user's attributes.
+func (g *generator) condition(t *Table, alias string, users bool) *Cond {
+	return g.term(t, alias, users, 2)
 }
 
 func and(a, b *Cond) *Cond {
@@ -279,10 +273,19 @@ func among(text, sql string, values []Value) *Cond {
 	return &Cond{text + " in [" + texts + "]", sql + " IN (" + literals + ")"}
 }
 
-// deadline is a bound that the clock crosses.
-func (g *generator) deadline(alias string) *Cond {
-	name := alias + ".deleted_at"
-	return &Cond{"(deleted_at == nil or deleted_at > now)", "(" + name + " IS NULL OR " + name + " > @now)"}
+// bounded may add a bound that the clock crosses.
+func (g *generator) bounded(t *Table, alias string, c *Cond) *Cond {
+	if !g.world.timed || g.chance(0.3) {
+		return c
+	}
+	t.timed = true
+	published, expires := alias+".published_at", alias+".expires_at"
+	return and(c, pick(g.Rand, []*Cond{
+		{"published_at <= now", published + " <= @now"},
+		{"now > published_at", "@now > " + published},
+		{"expires_at > now", expires + " > @now"},
+		{"expires_at == nil or expires_at >= now", expires + " IS NULL OR " + expires + " >= @now"},
+	}))
 }
 
 // hmacSQL is the HMAC-SHA256 of a column in hex, with MasksSecret.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chorusd/chorusd/harmonic"
 )
@@ -29,6 +30,8 @@ type history struct {
 	point int
 	now   map[*Table]map[viewed]*span
 	past  map[*Table]map[viewed][]*span
+	// unsure are rows about which the clock is just deciding.
+	unsure map[*Table]map[viewed]bool
 	// told are the positions at which transactions came, by the point after
 	// them, as far as that is known.
 	told []harmonic.Seq
@@ -36,10 +39,13 @@ type history struct {
 
 // newHistory begins with what is there now.
 func newHistory(ctx context.Context, w *World, db *sql.DB) (*history, error) {
-	h := &history{world: w, db: db, now: map[*Table]map[viewed]*span{}, past: map[*Table]map[viewed][]*span{}, told: []harmonic.Seq{0}}
+	h := &history{
+		world: w, db: db, now: map[*Table]map[viewed]*span{}, past: map[*Table]map[viewed][]*span{},
+		unsure: map[*Table]map[viewed]bool{}, told: []harmonic.Seq{0},
+	}
 	for _, t := range w.Tables {
 		if t.Rule != nil {
-			h.now[t], h.past[t] = map[viewed]*span{}, map[viewed][]*span{}
+			h.now[t], h.past[t], h.unsure[t] = map[viewed]*span{}, map[viewed][]*span{}, map[viewed]bool{}
 			if err := h.look(ctx, t, nil); err != nil {
 				return nil, err
 			}
@@ -73,19 +79,60 @@ func (h *history) committed(ctx context.Context, tx *transaction) error {
 	return nil
 }
 
+// clockError is how far from the time chorusd may judge: its clock follows
+// that of the log, which on MariaDB has whole seconds.
+const clockError = 3 * time.Second
+
 // look asks what there is to see of t now, of some rows or with nil of all,
-// and notes what is not as it was.
+// and notes what is not as it was. Where the clock decides, whoever may see a
+// row at some time around now is entitled to it.
 func (h *history) look(ctx context.Context, t *Table, keys map[string]Key) error {
-	seen, err := h.world.see(ctx, h.db, t, keys)
+	seen, err := h.around(ctx, t, keys)
 	if err != nil {
 		return err
 	}
+	h.note(t, keys, seen, h.point)
+	return nil
+}
+
+// around is what there is to see at some time around now.
+func (h *history) around(ctx context.Context, t *Table, keys map[string]Key) (view, error) {
+	now := time.Now()
+	if !h.world.isTimed(t) {
+		return h.world.see(ctx, h.db, t, keys, now)
+	}
+	early, err := h.world.see(ctx, h.db, t, keys, now.Add(-clockError))
+	if err != nil {
+		return nil, err
+	}
+	late, err := h.world.see(ctx, h.db, t, keys, now.Add(clockError))
+	if err != nil {
+		return nil, err
+	}
+	if keys == nil {
+		h.unsure[t] = map[viewed]bool{}
+	}
+	both := maps.Clone(early)
+	maps.Copy(both, late)
+	for v := range both {
+		_, before := early[v]
+		_, after := late[v]
+		delete(h.unsure[t], v)
+		if before != after {
+			h.unsure[t][v] = true
+		}
+	}
+	return both, nil
+}
+
+// note notes what there is to see of t; what there was has ended at a point.
+func (h *history) note(t *Table, keys map[string]Key, seen view, end int) {
 	for v, s := range h.now[t] {
 		if _, asked := keys[v.key]; !asked && keys != nil {
 			continue
 		}
 		if content, ok := seen[v]; !ok || content != s.content {
-			s.to = h.point
+			s.to = end
 			h.past[t][v] = append(h.past[t][v], s)
 			delete(h.now[t], v)
 		}
@@ -95,17 +142,31 @@ func (h *history) look(ctx context.Context, t *Table, keys map[string]Key) error
 			h.now[t][v] = &span{h.point, lasting, content}
 		}
 	}
+}
+
+// tick looks at what the clock has decided meanwhile.
+func (h *history) tick(ctx context.Context) error {
+	for t := range h.now {
+		if !h.world.isTimed(t) {
+			continue
+		}
+		seen, err := h.around(ctx, t, nil)
+		if err != nil {
+			return err
+		}
+		h.note(t, nil, seen, h.point+1) // at this point there was a time at which it was so
+	}
 	return nil
 }
 
 // verify compares what is known with what the whole database gives, which
 // finds mistakes of the oracle itself.
 func (h *history) verify(ctx context.Context) error {
-	for _, t := range h.world.Tables {
-		if t.Rule == nil {
-			continue
+	for t := range h.now {
+		if h.world.isTimed(t) {
+			continue // it has moved on
 		}
-		seen, err := h.world.see(ctx, h.db, t, nil)
+		seen, err := h.world.see(ctx, h.db, t, nil, time.Now())
 		if err != nil {
 			return err
 		}
@@ -123,13 +184,44 @@ func (h *history) verify(ctx context.Context) error {
 	return nil
 }
 
-// rows are those that a subject may see now: their content by table and key.
-func (h *history) rows(s subject) map[record]string {
+// load reads the rows that a subject may see, as an app would.
+func (h *history) load(ctx context.Context, s subject) (map[record]string, error) {
 	rows := map[record]string{}
+	for t, spans := range h.now {
+		if !h.world.isTimed(t) {
+			for v, span := range spans {
+				if v.subject == s {
+					rows[record{t.Name, v.key}] = span.content
+				}
+			}
+			continue
+		}
+		seen, err := h.world.see(ctx, h.db, t, nil, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		for v, content := range seen {
+			if v.subject == s {
+				rows[record{t.Name, v.key}] = content
+			}
+		}
+	}
+	return rows, nil
+}
+
+// wanted is a row that somebody should have.
+type wanted struct {
+	content string
+	sure    bool // or else may have
+}
+
+// rows are those that a subject should have now.
+func (h *history) rows(s subject) map[record]wanted {
+	rows := map[record]wanted{}
 	for t, spans := range h.now {
 		for v, span := range spans {
 			if v.subject == s {
-				rows[record{t.Name, v.key}] = span.content
+				rows[record{t.Name, v.key}] = wanted{span.content, !h.unsure[t][v]}
 			}
 		}
 	}

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { servicestest.Main(m) }
 // Everything that worlds can be made of.
 var everything = Features{
 	Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true,
-	Columns: true, Masks: true, Computed: true,
+	Columns: true, Masks: true, Computed: true, Deadlines: true,
 }
 
 // TestHistory has the history of random worlds, which looks only at what a

@@ -26,7 +26,7 @@ type Mask struct {
 }
 
 // Cond is a condition, or another expression, in both languages. In SQL, t is
-// the row, u the user's row, and s.id the user's key.
+// the row, u the user's row, s.id the user's key, and @now the time.
 type Cond struct{ Text, SQL string }
 
 // EntryKind is what an entry of visible_to names.

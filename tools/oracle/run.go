@@ -37,6 +37,7 @@ type Run struct {
 	// more commits.
 	waiting map[subject]int
 
+	ticked time.Time   // when the clock was last looked at
 	points map[int]int // of transactions, by number
 	quiet  int         // the point of the last pause
 	told   int         // the last point that clients of the beacon were told
@@ -144,7 +145,7 @@ func (r *Run) step(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.receive()
+	return r.receive(ctx)
 }
 
 // committed takes a transaction.
@@ -158,9 +159,9 @@ func (r *Run) committed(ctx context.Context, tx *transaction) error {
 	r.log.transaction(tx)
 	for _, s := range slices.Sorted(maps.Keys(r.waiting)) {
 		if r.waiting[s]--; r.waiting[s] < 0 {
-			delete(r.waiting, s)
-			r.clients[s].load(r.history.rows(s))
-			r.log.note(r.history.point, s+" loads its rows")
+			if err := r.load(ctx, s); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -175,6 +176,18 @@ func (r *Run) connect(s subject) {
 	r.log.note(r.history.point, s+" listens")
 }
 
+// load has a client load its rows.
+func (r *Run) load(ctx context.Context, s subject) error {
+	rows, err := r.history.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	delete(r.waiting, s)
+	r.clients[s].load(rows)
+	r.log.note(r.history.point, s+" loads its rows")
+	return nil
+}
+
 func (r *Run) disconnect(s subject) {
 	r.Pusher.leave(s)
 	delete(r.clients, s)
@@ -183,8 +196,14 @@ func (r *Run) disconnect(s subject) {
 }
 
 // receive judges what was published and hands it to the clients.
-func (r *Run) receive() error {
+func (r *Run) receive(ctx context.Context) error {
 	events := r.Pusher.take()
+	if now := time.Now(); now.Sub(r.ticked) > clockError/10 {
+		r.ticked = now
+		if err := r.history.tick(ctx); err != nil {
+			return err
+		}
+	}
 	for _, e := range events {
 		if e.Channel != beaconChannel || e.Name != harmonic.EventCreated {
 			continue
@@ -253,10 +272,10 @@ func (r *Run) pause(ctx context.Context) error {
 		r.daemon.Start()
 	}
 	for s := range r.waiting {
-		r.clients[s].load(r.history.rows(s))
-		r.log.note(r.history.point, s+" loads its rows")
+		if err := r.load(ctx, s); err != nil {
+			return err
+		}
 	}
-	clear(r.waiting)
 	r.Pusher.trouble(false)
 	defer r.Pusher.trouble(true)
 	if err := r.history.verify(ctx); err != nil {
@@ -278,7 +297,7 @@ func (r *Run) converge(ctx context.Context) error {
 	for {
 		now := time.Now()
 		quiet := r.daemon.Settled() && r.told == r.history.point
-		if err := r.receive(); err != nil {
+		if err := r.receive(ctx); err != nil {
 			return err
 		}
 		s, wrong := r.wrong()

@@ -14,6 +14,8 @@ type World struct {
 	Scopes []*Scope
 	// attributes are the columns of Users that rules use.
 	attributes []*Column
+	// timed says that the clock decides about some rows.
+	timed bool
 }
 
 // Table is one table of the database.
@@ -26,6 +28,7 @@ type Table struct {
 	Rule    *Rule // nil: clients get nothing of it
 	pool    []Key // the keys that its rows can have
 	rows    rows
+	timed   bool // the clock decides about its rows
 }
 
 // Column is one column of a table.
@@ -35,6 +38,7 @@ type Column struct {
 	Null   bool
 	Domain []Value // what it holds; nil: anything of its kind
 	Ref    bool    // is compared as a key
+	Soon   bool    // holds times around now
 }
 
 // Link is how rows of a table name a parent.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Kind is the type of a column.
@@ -48,6 +49,10 @@ type Value struct {
 }
 
 func number(n int) Value { return Value{Int, fmt.Sprint(n), true} }
+
+func timeValue(at time.Time) Value {
+	return Value{Time, at.UTC().Format("2006-01-02 15:04:05.000000"), true}
+}
 
 func text(s string) Value { return Value{Text, s, true} }
 

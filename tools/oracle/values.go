@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // titles are texts to try encodings with.
@@ -50,6 +51,8 @@ func (w *writer) value(c *Column) Value {
 		return pick(w.rand, c.Domain)
 	case c.Kind == Bool:
 		return Value{Bool, fmt.Sprint(w.rand.IntN(2)), true}
+	case c.Soon && w.chance(0.5):
+		return timeValue(time.Now().Add(time.Duration(w.rand.IntN(6000)-1500) * time.Millisecond))
 	case c.Kind == Time:
 		return Value{Time, fmt.Sprintf("20%02d-01-02 03:04:05.%06d", 20+50*w.rand.IntN(2), w.rand.IntN(1000000)), true}
 	case c.Kind == Text:

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // subject is who gets events: a channel, of a user or shared.
@@ -25,11 +26,12 @@ type viewed struct {
 	key     string
 }
 
-// see asks the database what everybody may see of t: of the rows with the
-// keys, or with nil of all.
-func (w *World) see(ctx context.Context, db *sql.DB, t *Table, keys map[string]Key) (view, error) {
+// see asks the database what everybody may see of t at a time: of the rows
+// with the keys, or with nil of all.
+func (w *World) see(ctx context.Context, db *sql.DB, t *Table, keys map[string]Key, now time.Time) (view, error) {
 	v := view{}
 	for _, query := range w.queries(t, keys) {
+		query = strings.ReplaceAll(query, "@now", timeValue(now).SQL())
 		if err := v.read(ctx, db, t, query); err != nil {
 			return nil, fmt.Errorf("ask the oracle: %w\n%s", err, query)
 		}
@@ -190,6 +192,11 @@ func (p Path) end() string {
 		return "t." + p.Column.Name
 	}
 	return fmt.Sprintf("p%d.%s", len(p.Hops), p.Column.Name)
+}
+
+// isTimed says whether the clock decides who sees rows of t.
+func (w *World) isTimed(t *Table) bool {
+	return t.timed || slices.ContainsFunc(w.reads(t), func(other *Table) bool { return other.timed && other.Rule == nil })
 }
 
 // reads lists the tables that decide who sees rows of t, and how.

@@ -3,9 +3,12 @@ package oracle
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // Writer changes a world by random transactions. Up to two are open at a time,
@@ -30,7 +33,7 @@ func newWriter(ctx context.Context, w *World, db *sql.DB, r *rand.Rand, f Featur
 		}
 		// Without locks on gaps between rows, and without waiting long for
 		// one that the writer had not thought of.
-		for _, set := range []string{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION innodb_lock_wait_timeout = 5"} {
+		for _, set := range []string{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION innodb_lock_wait_timeout = 1"} {
 			if _, err := conn.ExecContext(ctx, set); err != nil {
 				return nil, err
 			}
@@ -80,10 +83,14 @@ func (w *writer) next(ctx context.Context) (*transaction, error) {
 				return nil, err
 			}
 		}
-		if err := w.step(ctx, tx); err != nil {
-			return nil, err
-		}
+		err := w.step(ctx, tx)
 		switch {
+		case isLocked(err):
+			if err := w.rollback(ctx, slot); err != nil {
+				return nil, err
+			}
+		case err != nil:
+			return nil, err
 		case len(tx.statements) < 2 && w.chance(0.5) || len(tx.statements) > 1 && w.chance(0.6):
 		case w.chance(0.07):
 			if err := w.rollback(ctx, slot); err != nil {
@@ -133,6 +140,14 @@ func (w *writer) rollback(ctx context.Context, slot int) error {
 	w.open[slot] = nil
 	tx.undoTo(0)
 	return tx.exec(ctx, "ROLLBACK")
+}
+
+// isLocked says whether a statement waited for the other transaction: in a
+// small table the server may look at all rows to find one.
+func isLocked(err error) bool {
+	const lockWaitTimeout, deadlock = 1205, 1213
+	refused, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && (refused.Number == lockWaitTimeout || refused.Number == deadlock)
 }
 
 // alone says whether no other transaction is open.
