@@ -67,7 +67,7 @@ func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 		return nil, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
 	}
 	fmt.Fprintln(progress, "writing rows")
-	f := &filler{db: db}
+	f := &filler{db: db, tables: []string{"todos"}}
 	bulk, err := f.fill(ctx, cfg, bulkInserts, bulkUpdates, bulkRows)
 	if err != nil {
 		return nil, err
@@ -112,9 +112,13 @@ func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 
 // filler makes the transactions that are read.
 type filler struct {
-	db *sql.DB
-	id int // the last one
+	db     *sql.DB
+	tables []string // in turns
+	id     int      // the last one
 }
+
+// table is the one of a transaction.
+func (f *filler) table(n int) string { return f.tables[n%len(f.tables)] }
 
 // fill makes so many transactions of so many rows each.
 func (f *filler) fill(ctx context.Context, cfg binlog.Config, inserts, updates, rows int) (stretch, error) {
@@ -123,8 +127,8 @@ func (f *filler) fill(ctx context.Context, cfg binlog.Config, inserts, updates, 
 		return stretch{}, err
 	}
 	first := f.id + 1
-	for range inserts {
-		statement := []byte("INSERT INTO todos VALUES ")
+	for n := range inserts {
+		statement := []byte("INSERT INTO " + f.table(n) + " (" + todoColumns + ") VALUES ")
 		for i := range rows {
 			if i > 0 {
 				statement = append(statement, ',')
@@ -137,7 +141,7 @@ func (f *filler) fill(ctx context.Context, cfg binlog.Config, inserts, updates, 
 		}
 	}
 	for i := range updates {
-		_, err := f.db.ExecContext(ctx, "UPDATE todos SET done = 1 - done, updated_at = '2026-11-22 17:25:39' WHERE id BETWEEN ? AND ?",
+		_, err := f.db.ExecContext(ctx, "UPDATE "+f.table(i)+" SET done = 1 - done, updated_at = '2026-11-22 17:25:39' WHERE id BETWEEN ? AND ?",
 			first+i*rows, first+(i+1)*rows-1)
 		if err != nil {
 			return stretch{}, fmt.Errorf("update the table: %w", err)

@@ -35,10 +35,12 @@ var todos = mapping.Table{
 	Casts:     map[string]string{"done": "boolean"},
 }
 
+const todoColumns = "id, user_id, title, notes, done, price, meta, due_at, created_at, updated_at"
+
 // userChannel is chorusd's own default for the channel of a user.
 const userChannel = "chorus.user.{id}"
 
-// appendTodo writes a row as SQL has it after VALUES. The same arguments give
+// appendTodo writes a row's todoColumns as SQL has them after VALUES. The same arguments give
 // the same row.
 func appendTodo(dst []byte, id, user int) []byte {
 	day := time.Date(2026, time.January, 1, 8, 0, 0, 0, time.UTC).Add(time.Duration(id) * 37 * time.Second)

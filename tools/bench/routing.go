@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping"
+)
+
+// What is routed: changes of many tables, each row to be seen by a user, the
+// members of a team and those of a tenant, of whom some are connected.
+const (
+	routedTables  = 20
+	routedInserts = 240 // of bulkRows, in turns to the tables
+	routedUpdates = 60  // of bulkRows
+	routedTurns   = 7
+
+	teams, tenants = 100, 100
+	membersOfEach  = 10
+)
+
+const createRouted = `CREATE TABLE %s (
+	id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+	user_id BIGINT UNSIGNED NOT NULL,
+	title VARCHAR(255) NOT NULL,
+	notes TEXT NULL,
+	done TINYINT(1) NOT NULL DEFAULT 0,
+	price DECIMAL(10,2) NOT NULL,
+	meta JSON NULL,
+	due_at DATETIME NULL,
+	created_at TIMESTAMP NULL,
+	updated_at TIMESTAMP NULL,
+	team_id BIGINT UNSIGNED AS (id %% 100) STORED NOT NULL,
+	tenant_id BIGINT UNSIGNED AS (id DIV 7 %% 100) STORED NOT NULL
+)`
+
+// mappingCost compares how long it takes to read a binary log and write every
+// row's JSON text with how long it takes to route every change beside that.
+func mappingCost(ctx context.Context, progress io.Writer) (_ []figure, err error) {
+	server, db, err := startDatabase(ctx, "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--binlog-row-metadata=FULL")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close(), server.Stop()) }()
+	cfg := binlog.Config{
+		Addr: server.Addr, User: "root", Password: func() string { return "" },
+		ServerID: 1001, Location: time.UTC,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	tables := map[string]mapping.Table{}
+	f := &filler{db: db}
+	for i := range routedTables {
+		name := "todos" + strconv.Itoa(i)
+		table := todos
+		table.VisibleTo = mapping.AnyOf("user:{user_id}", "team:{team_id}", "tenant:{tenant_id}")
+		tables[name] = table
+		f.tables = append(f.tables, name)
+		if _, err := db.ExecContext(ctx, fmt.Sprintf(createRouted, name)); err != nil {
+			return nil, fmt.Errorf("create a table: %w", err)
+		}
+	}
+	member := func(scope string) mapping.Scope {
+		return mapping.Scope{Members: []mapping.Members{{Source: "memberships", Scope: scope, User: "user_id"}}}
+	}
+	mapper, problems := mapping.New(mapping.Config{
+		Tables: tables, UserChannel: userChannel,
+		Scopes: map[string]mapping.Scope{"team": member("team_id"), "tenant": member("tenant_id")},
+	}, database, time.UTC)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
+	}
+	fmt.Fprintln(progress, "writing rows")
+	s, err := f.fill(ctx, cfg, routedInserts, routedUpdates, bulkRows)
+	if err != nil {
+		return nil, err
+	}
+	view, err := newAudience(mapper)
+	if err != nil {
+		return nil, err
+	}
+	var added []float64
+	for turn := range routedTurns + 1 {
+		plain, err := readWith(ctx, cfg, mapper.Sources(), s, &texts{})
+		if err != nil {
+			return nil, err
+		}
+		with, err := readWith(ctx, cfg, mapper.Sources(), s, &routed{mapper: mapper, view: view})
+		if err != nil {
+			return nil, err
+		}
+		more := 100 * (plain/with - 1)
+		fmt.Fprintf(progress, "mapping.cost, turn %d: %.0f rows/s to JSON, %.0f rows/s routed as well, %.1f %% more time\n", turn, plain, with, more)
+		if turn > 0 { // the caches are cold
+			added = append(added, more)
+		}
+	}
+	return []figure{{
+		"mapping.cost", median(added), "%",
+		fmt.Sprintf("time to read the same rows to JSON, which routing adds: %d tables, three scopes each", routedTables),
+	}}, nil
+}
+
+// routed writes every row as JSON and finds who gets each change.
+type routed struct {
+	texts
+	mapper    *mapping.Mapper
+	view      *audience
+	receivers int
+}
+
+func (h *routed) Change(ctx context.Context, c *binlog.Change) error {
+	if err := h.texts.Change(ctx, c); err != nil {
+		return err
+	}
+	_, err := h.mapper.Route(c, h.view, h.view, func(m *mapping.Harmonic) error {
+		h.receivers += len(m.Users)
+		return nil
+	})
+	return err
+}
+
+// audience is a view of who is connected that nothing changes.
+type audience struct {
+	users    map[mapping.UserKey]*mapping.User
+	everyone []*mapping.User
+	members  map[mapping.ScopeKey][]*mapping.User
+}
+
+// newAudience has so many connected members of each team and tenant.
+func newAudience(m *mapping.Mapper) (*audience, error) {
+	a := &audience{users: map[mapping.UserKey]*mapping.User{}, members: map[mapping.ScopeKey][]*mapping.User{}}
+	for i := range captureUsers {
+		u, err := m.NewUser(mapping.UserKey(strconv.Itoa(i)), nil)
+		if err != nil {
+			return nil, err
+		}
+		u.Slot, u.Channels = i, []string{"private-chorus.user." + u.ID}
+		a.users[u.Key] = u
+		a.everyone = append(a.everyone, u)
+	}
+	for _, scope := range []struct {
+		name  string
+		count int
+	}{{"team", teams}, {"tenant", tenants}} {
+		for i := range scope.count {
+			key := mapping.ScopeKey(fmt.Sprintf("%s:%d", scope.name, i))
+			for j := range membersOfEach {
+				a.members[key] = append(a.members[key], a.everyone[(i*membersOfEach+j)%captureUsers])
+			}
+		}
+	}
+	return a, nil
+}
+
+func (a *audience) User(key mapping.UserKey) *mapping.User { return a.users[key] }
+
+func (a *audience) Members(key mapping.ScopeKey) []*mapping.User { return a.members[key] }
+
+func (a *audience) Everyone(string) []*mapping.User { return a.everyone }
+
+func (a *audience) IsMember(u *mapping.User, key mapping.ScopeKey) bool {
+	for _, m := range a.members[key] {
+		if m == u {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *audience) Parent(mapping.ParentRef) (mapping.Parent, bool) { return mapping.Parent{}, false }
+
+func (a *audience) Now() time.Time { return time.Time{} }
