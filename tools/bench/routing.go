@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -166,12 +167,7 @@ func (a *audience) Members(key mapping.ScopeKey) []*mapping.User { return a.memb
 func (a *audience) Everyone(string) []*mapping.User { return a.everyone }
 
 func (a *audience) IsMember(u *mapping.User, key mapping.ScopeKey) bool {
-	for _, m := range a.members[key] {
-		if m == u {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(a.members[key], u)
 }
 
 func (a *audience) Parent(mapping.ParentRef) (mapping.Parent, bool) { return mapping.Parent{}, false }
