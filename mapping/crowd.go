@@ -1,7 +1,5 @@
 package mapping
 
-import "slices"
-
 // A crowd is the users who see an image. Its memory is used again.
 type crowd struct {
 	list
@@ -187,7 +185,12 @@ func (p *Plan) byAttribute(m *memo, img *image, u *User) (Variant, error) {
 
 // alike says whether two users have the same attributes, as far as they matter.
 func (p *Plan) alike(a, b *User) bool {
-	return !slices.ContainsFunc(p.byAttributes, func(at int) bool { return a.Subject.Attributes[at] != b.Subject.Attributes[at] })
+	for _, at := range p.byAttributes {
+		if a.Subject.Attributes[at] != b.Subject.Attributes[at] {
+			return false
+		}
+	}
+	return true
 }
 
 // judge makes the judgements that are of each user, or the others.

@@ -170,23 +170,25 @@ func (p *Plan) reach(img *image, a alternative) error {
 // add takes a group, unless one before it has the same users.
 func (img *image) add(g group, direct bool) {
 	keys := img.keys[g.from:g.to]
-	least := slices.MinFunc(keys, func(a, b reached) int { return int(a.kind) - int(b.kind) })
+	least := &keys[0]
+	for i := range keys[1:] {
+		k := &keys[1+i]
+		if k.kind == userEntry && least.kind == userEntry {
+			img.keys = img.keys[:g.from] // two users are never one
+			return
+		}
+		if k.kind < least.kind {
+			least = k
+		}
+	}
 	if !slices.Contains(img.streams, least.key) {
 		img.streams = append(img.streams, least.key)
 	}
-	if least.kind == userEntry {
-		// Two different users are never one.
-		other := slices.ContainsFunc(keys, func(k reached) bool { return k.kind == userEntry && k != least })
-		if other {
-			img.keys = img.keys[:g.from]
-			return
-		}
-		if direct && !slices.Contains(img.users, least.user) {
-			img.users = append(img.users, least.user)
-		}
+	if direct && !slices.Contains(img.users, least.user) {
+		img.users = append(img.users, least.user) // direct: all keys are users'
 	}
 	for _, o := range img.groups {
-		if slices.Equal(img.keys[o.from:o.to], keys) {
+		if o.to-o.from == len(keys) && slices.Equal(img.keys[o.from:o.to], keys) {
 			img.keys = img.keys[:g.from]
 			return
 		}

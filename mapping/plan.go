@@ -61,6 +61,7 @@ type Plan struct {
 	// name; exact that the row alone does, whatever the time.
 	direct, exact bool
 	hops          bool // some keys come through parents
+	made          bool // some fields are not a column as it is
 	unnameable    bool // the tenant's name cannot stand in a channel's
 
 	columns  []int // that are read at all, in order

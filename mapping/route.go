@@ -224,12 +224,12 @@ func keep[T comparable](dst, a, b []T, in bool) []T {
 // see other fields than before; only if compared are there any of these.
 func (p *Plan) changed(r *routing, c *binlog.Change, compared bool) error {
 	kept := &r.kept
-	if !kept.due {
+	if !kept.due || len(p.conditions) == 0 && !p.made { // it is due since a field was touched
 		return nil
 	}
 	r.differences = r.differences[:0]
 	if len(p.conditions) == 0 {
-		if differs, err := p.differs(r, c, 0); err != nil || differs {
+		if alters, err := p.alters(c, 0); err != nil || alters {
 			return err
 		}
 		kept.list, kept.users, kept.shared = list{}, kept.users[:0], kept.shared[:0]
