@@ -137,6 +137,11 @@ func (p *Plan) compileFields(c *compiler, env, users filter.Env) {
 			p.compileMask(c, &f, option, name, cfg.Mask)
 			f.unmasked = p.bit(c, option+".unmasked_if", cfg.UnmaskedIf, users)
 		}
+		for _, at := range f.columns {
+			if !slices.Contains(p.sources, at) {
+				p.sources = append(p.sources, at)
+			}
+		}
 		p.made = p.made || cfg.Value != "" || cfg.Mask != ""
 		f.shown = p.bit(c, option+".visible_if", cfg.VisibleIf, users)
 		p.fields = append(p.fields, f)
@@ -223,12 +228,7 @@ func (p *Plan) appendData(dst []byte, row *binlog.Row, v Variant) ([]byte, error
 
 // touched says whether a change touches a column that a field is made of.
 func (p *Plan) touched(c *binlog.Change) bool {
-	for i := range p.fields {
-		if !same(c, p.fields[i].columns) {
-			return true
-		}
-	}
-	return false
+	return !same(c, p.sources)
 }
 
 // alters says whether a variant of the row is another one after a change.

@@ -245,16 +245,20 @@ func (p *Plan) resolve(s *scope, img *image) (k reached, e end, err error) {
 			return k, e, err
 		}
 		id := m.buf[len(s.head):]
-		if s.kind == userEntry {
-			if !plain(bare(id)) {
-				p.unroutable++
-				return k, nowhere, nil
-			}
-			m.id = append(append(m.id[:0], s.userHead...), id...)
+		if s.kind == userEntry && !plain(bare(id)) {
+			p.unroutable++
+			return k, nowhere, nil
+		}
+	}
+	text := m.intern(m.buf)
+	k.key = ScopeKey(text)
+	if s.kind == userEntry {
+		k.user = UserKey(text[len(s.head):])
+		if len(s.userHead) > 0 {
+			m.id = append(append(m.id[:0], s.userHead...), k.user...)
 			k.user = UserKey(m.intern(m.id))
 		}
 	}
-	k.key = ScopeKey(m.intern(m.buf))
 	return k, e, nil
 }
 

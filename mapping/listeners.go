@@ -84,5 +84,8 @@ func (m *Mapper) Syncs(id string, columns []string) bool {
 }
 
 func (r *rule) syncs(column string) bool {
-	return slices.ContainsFunc(r.table.Fields, func(f string) bool { return strings.EqualFold(f, column) })
+	return slices.ContainsFunc(r.table.Fields, func(f string) bool {
+		value := r.table.Columns[f].Value
+		return strings.EqualFold(r.columnOf(f), column) || strings.Contains(strings.ToLower(value), strings.ToLower(column))
+	})
 }

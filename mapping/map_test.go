@@ -316,6 +316,19 @@ func TestKeysAsTheyAreInRedis(t *testing.T) {
 	}
 }
 
+// TestSyncs knows the columns behind the fields.
+func TestSyncs(t *testing.T) {
+	m := newMapper(t, "todos", mapping.Table{
+		Fields: []string{"id", "author", "label"}, VisibleTo: mapping.AnyOf("user:{user_id}"),
+		Columns: map[string]mapping.Column{"author": {Column: "author_id"}, "label": {Value: `upper(Title)`}},
+	})
+	for column, want := range map[string]bool{"ID": true, "author_id": true, "author": false, "label": false, "title": true, "user_id": false} {
+		if got := m.Syncs("todos", []string{column}); got != want {
+			t.Errorf("%s is synced: %v", column, got)
+		}
+	}
+}
+
 func TestErrorOfTheTakerEndsTheMapping(t *testing.T) {
 	table := tableOf("todos", "id", "user_id", "title")
 	m := newMapper(t, "todos", good())

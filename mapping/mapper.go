@@ -40,6 +40,7 @@ type Mapper struct {
 	heads     []string // literal heads of the channels' names
 
 	fits       map[*binlog.Table]*fits
+	last       *fits // asked for; rows of one table follow each other
 	agreed     *agreement
 	attributes []filter.Attribute
 	names      map[string]string // made before
@@ -50,6 +51,7 @@ type Mapper struct {
 
 // fits are the rules fitted to one version of a table.
 type fits struct {
+	table   *binlog.Table
 	plans   []*Plan
 	members []*MemberPlan
 	user    *UserPlan
@@ -118,7 +120,7 @@ func (p *problems) add(option, format string, args ...any) {
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
 		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
-		fits: map[*binlog.Table]*fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: map[string]string{},
+		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: map[string]string{},
 	}
 	var all []Problem
 	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {

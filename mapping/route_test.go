@@ -101,8 +101,8 @@ func routed(t testing.TB, m *mapping.Mapper, c *binlog.Change, old, now mapping.
 		if !h.First {
 			line = "+" + line
 		}
-		if h.First != (h.Streams != nil) && h.First {
-			line += " in no stream"
+		if h.First && len(h.Streams) == 0 || !h.First && len(h.Streams) > 0 {
+			line += fmt.Sprintf(" in %d streams", len(h.Streams))
 		}
 		lines = append(lines, line)
 		return nil

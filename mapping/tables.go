@@ -133,10 +133,14 @@ func second[A, B any](_ A, b B) B { return b }
 
 // fit fits the rules to one version of a table.
 func (m *Mapper) fit(t *binlog.Table) (*fits, error) {
+	if t == m.last.table {
+		return m.last, nil
+	}
 	if f, ok := m.fits[t]; ok {
+		m.last = f
 		return f, nil
 	}
-	f := &fits{}
+	f := &fits{table: t}
 	var wrong []Problem
 	if tenant, ok := m.userOf(t.Name); ok {
 		var list []Problem
@@ -163,11 +167,11 @@ func (m *Mapper) fit(t *binlog.Table) (*fits, error) {
 		}
 		return nil, fmt.Errorf("the mapping no longer fits table %s: %s: %s", t.Name, w.Option, w.Text)
 	}
-	const versionsKept = 256
+	const versionsKept = 4096 // some tables of hundreds of tenants
 	if len(m.fits) >= versionsKept {
 		clear(m.fits)
 	}
-	m.fits[t] = f
+	m.fits[t], m.last = f, f
 	return f, nil
 }
 
