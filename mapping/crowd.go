@@ -65,6 +65,10 @@ func (p *Plan) gather(c *crowd, img *image, mark bool) error {
 	for _, g := range img.groups {
 		keys := img.keys[g.from:g.to]
 		base, from := p.fewest(img.view, keys)
+		if len(keys) == 1 && len(p.judged) == 0 {
+			c.take(base)
+			continue
+		}
 		for _, u := range base {
 			if len(keys) > 1 && !p.inAll(img.view, keys, from, u) {
 				continue
@@ -113,12 +117,31 @@ func (p *Plan) inAll(view View, keys []reached, from int, u *User) bool {
 	return true
 }
 
+// take takes users into the crowd, each once.
+func (c *crowd) take(users []*User) {
+	for _, u := range users {
+		if m := c.mark(u); m.turn != c.turn {
+			m.turn, m.at = c.turn, int32(len(c.users))
+			c.users = append(c.users, u)
+		}
+	}
+}
+
+// mark is that of a user, who was looked at in this turn or not.
+func (c *crowd) mark(u *User) *mark {
+	if u.Slot >= len(c.marks) {
+		c.grow(u.Slot)
+	}
+	return &c.marks[u.Slot]
+}
+
+func (c *crowd) grow(slot int) {
+	c.marks = append(c.marks, make([]mark, slot+1-len(c.marks))...)
+}
+
 // consider takes a user into the crowd if the conditions say so, once.
 func (p *Plan) consider(c *crowd, img *image, u *User) error {
-	if u.Slot >= len(c.marks) {
-		c.marks = append(c.marks, make([]mark, u.Slot+1-len(c.marks))...)
-	}
-	m := &c.marks[u.Slot]
+	m := c.mark(u)
 	if m.turn == c.turn {
 		return nil
 	}

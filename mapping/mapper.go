@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -43,8 +44,9 @@ type Mapper struct {
 	last       *fits // asked for; rows of one table follow each other
 	agreed     *agreement
 	attributes []filter.Attribute
-	names      map[string]string // made before
-	missing    ParentRef         // where a trail ended
+	names      []string // made before, by their hashes
+	seed       maphash.Seed
+	missing    ParentRef // where a trail ended
 	routing    routing
 	buf, id    []byte
 }
@@ -120,7 +122,7 @@ func (p *problems) add(option, format string, args ...any) {
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
 		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
-		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: map[string]string{},
+		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(),
 	}
 	var all []Problem
 	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {
@@ -362,16 +364,14 @@ func (m *Mapper) PlanOf(id string, t *binlog.Table) (*Plan, error) {
 	return nil, fmt.Errorf("the mapping has no table %s of %s", id, t.Name)
 }
 
-// intern returns the name as a string that is made once.
+// namesKept is how many names are remembered, a power of 2.
+const namesKept = 1 << 14
+
+// intern returns a name as a string that mostly was made before.
 func (m *Mapper) intern(name []byte) string {
-	if s, ok := m.names[string(name)]; ok {
-		return s
+	s := &m.names[maphash.Bytes(m.seed, name)%namesKept]
+	if *s != string(name) {
+		*s = string(name)
 	}
-	const namesKept = 1 << 16
-	if len(m.names) >= namesKept {
-		clear(m.names)
-	}
-	s := string(name)
-	m.names[s] = s
-	return s
+	return *s
 }

@@ -141,13 +141,17 @@ func (p *Plan) route(c *binlog.Change, old, now View, give func(*Harmonic) error
 		}
 		return p.give(r, &r.kept, give)
 	}
-	if err := p.see(before, c.Before, old, were, v.sameKey); err != nil {
-		return err
+	if c.Before != nil {
+		if err := p.see(before, c.Before, old, were, v.sameKey); err != nil {
+			return err
+		}
 	}
 	if !v.sameKey {
-		r.gone.whole(before, were)
-		if err := p.give(r, &r.gone, give); err != nil {
-			return err
+		if c.Before != nil {
+			r.gone.whole(before, were)
+			if err := p.give(r, &r.gone, give); err != nil {
+				return err
+			}
 		}
 		r.come.whole(after, are)
 		return p.give(r, &r.come, give)

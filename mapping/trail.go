@@ -30,7 +30,7 @@ type step struct {
 
 // starts says whether the row's own columns lead anywhere.
 func (t *trail) starts(m *Mapper, row *binlog.Row) (bool, error) {
-	if slices.ContainsFunc(t.columns, row.Null) {
+	if row.Null(t.columns[0]) || len(t.columns) > 1 && slices.ContainsFunc(t.columns[1:], row.Null) {
 		return false, nil
 	}
 	if !t.typed {

@@ -38,19 +38,21 @@ type Parent struct {
 
 // User is one who is connected. It is not changed once it is in a View: a user
 // with other attributes or channels is a new User, of the same slot.
+//
+// What routing a change reads of every receiver comes first, in one cache line.
 type User struct {
-	Key UserKey
+	// Slot is a small number, from 0 on, that no other connected user has.
+	Slot int
+	// Channels are the user's by the number of the template, see
+	// Mapper.Channel; empty is one that is not active.
+	Channels []string
+	Key      UserKey
 	// ID is the key as it stands in a channel's name.
 	ID     string
 	Tenant string
 	// Subject is the user to expressions. Its attributes are in the mapping's
 	// order, all null if the user has no row.
 	Subject filter.User
-	// Channels are the user's by the number of the template, see
-	// Mapper.Channel; empty is one that is not active.
-	Channels []string
-	// Slot is a small number, from 0 on, that no other connected user has.
-	Slot int
 }
 
 // View is who is connected, and what is known, at one point of the log.
