@@ -21,7 +21,8 @@ func comparePairs(a, b pair) int {
 // pairs sorts pairs: in memory up to a limit, and beyond it in runs of that
 // many in a file, which are merged when they are read.
 type pairs struct {
-	limit int // pairs in memory
+	limit int    // pairs in memory
+	dir   string // of the file; the system's own for those if empty
 	list  []pair
 	file  *os.File
 	runs  int // in the file, each of limit pairs
@@ -46,7 +47,7 @@ func (p *pairs) add(key, value uint64) error {
 func (p *pairs) spill() error {
 	if p.file == nil {
 		var err error
-		if p.file, err = scratchFile(); err != nil {
+		if p.file, err = scratchFile(p.dir); err != nil {
 			return err
 		}
 	}

@@ -57,9 +57,10 @@ type collector struct {
 	used sync.Pool
 }
 
-func newCollector(m *mapping.Mapper) *collector {
+// newCollector makes one whose large transactions are in files in dir.
+func newCollector(m *mapping.Mapper, dir string) *collector {
 	c := &collector{records: records{m}}
-	c.used.New = func() any { return newTransaction(transactionBudget, c.records.keys) }
+	c.used.New = func() any { return newTransaction(transactionBudget, dir, c.records.keys) }
 	return c
 }
 

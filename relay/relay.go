@@ -57,6 +57,9 @@ type Config struct {
 	Window int
 	// Workers is how many requests are in flight at most.
 	Workers int
+	// Dir is the folder for transactions that are too large for memory; the
+	// system's own for temporary files if it is empty.
+	Dir string
 }
 
 // drainTimeout is how long Run goes on publishing what was read when it is
@@ -134,7 +137,7 @@ func New(cfg Config, p Parts) *Relay {
 		cfg: cfg, source: p.Source, reader: p.Reader, publisher: p.Publisher, state: p.State, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
-		reading: newCollector(p.NewMapper()),
+		reading: newCollector(p.NewMapper(), cfg.Dir),
 		mapper:  p.NewMapper(), refillMapper: p.NewMapper(),
 		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,

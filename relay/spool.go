@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 // to a limit, and beyond it in a file.
 type spool struct {
 	limit int    // bytes in memory
+	dir   string // of the file; the system's own for those if empty
 	tail  []byte // what is not in the file
 	file  *os.File
 	saved int64 // bytes in the file
@@ -41,7 +43,7 @@ func (s *spool) add(write func(dst []byte) []byte) error {
 func (s *spool) spill() error {
 	if s.file == nil {
 		var err error
-		if s.file, err = scratchFile(); err != nil {
+		if s.file, err = scratchFile(s.dir); err != nil {
 			return err
 		}
 	}
@@ -114,10 +116,10 @@ func (r *spoolReader) bytes(at int64, n int) ([]byte, error) {
 
 // scratchFile makes a file that is gone when it is closed, or when the
 // process ends.
-func scratchFile() (*os.File, error) {
-	file, err := os.CreateTemp("", "chorusd-*")
+func scratchFile(dir string) (*os.File, error) {
+	file, err := os.CreateTemp(dir, "transaction-*")
 	if err != nil {
-		return nil, scratchError(os.TempDir(), err)
+		return nil, scratchError(cmp.Or(dir, os.TempDir()), err)
 	}
 	if err := os.Remove(file.Name()); err != nil {
 		return nil, errors.Join(scratchError(file.Name(), err), file.Close())
@@ -126,7 +128,7 @@ func scratchFile() (*os.File, error) {
 }
 
 func scratchError(name string, err error) error {
-	return fmt.Errorf("a transaction does not fit into memory, and the temporary file for it (%s) fails, so make room there or set TMPDIR to another folder: %w", name, err)
+	return fmt.Errorf("keep a transaction that is too large for memory in %s: %w; make room there, or name another folder by state_dir", name, err)
 }
 
 func closeScratch(file *os.File) error {

@@ -76,12 +76,13 @@ const (
 
 var hashSeed = maphash.MakeSeed()
 
-// newTransaction makes one that keeps about budget bytes in memory. Keys gives
-// the sets of columns that tell records of a table apart; with more than one,
-// each change is given once for each.
-func newTransaction(budget int, keys func(*binlog.Table) [][]int) *transaction {
-	most := max(1, budget/4/pairSize)
-	return &transaction{keys: keys, changes: spool{limit: budget}, index: pairs{limit: most}, verdicts: pairs{limit: most}}
+// newTransaction makes one that keeps about budget bytes in memory, and more in
+// files in a folder; the system's own for those if dir is empty. Keys gives the
+// sets of columns that tell records of a table apart; with more than one, each
+// change is given once for each.
+func newTransaction(budget int, dir string, keys func(*binlog.Table) [][]int) *transaction {
+	few := pairs{limit: max(1, budget/4/pairSize), dir: dir}
+	return &transaction{keys: keys, changes: spool{limit: budget, dir: dir}, index: few, verdicts: few}
 }
 
 // close gives the files back and makes t ready for another transaction.

@@ -115,13 +115,12 @@ func TestTransactionNetEffect(t *testing.T) {
 		rounds = 20_000
 	}
 	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
-	reused := newTransaction(300, byID)
+	reused := newTransaction(300, dir, byID)
 	for round := range rounds {
 		random := rand.New(rand.NewPCG(1, uint64(round)))
 		tx := reused
 		if round%2 == 0 {
-			tx = newTransaction([]int{1, 50, 1000, transactionBudget}[random.IntN(4)], byID)
+			tx = newTransaction([]int{1, 50, 1000, transactionBudget}[random.IntN(4)], dir, byID)
 		}
 		m := model{}
 		randomTransaction(t, random, tx, m)
@@ -207,7 +206,7 @@ func randomTransaction(t *testing.T, random *rand.Rand, tx *transaction, m model
 // has net changes of its own.
 func TestTransactionSteps(t *testing.T) {
 	a, b := idAndV("a"), idAndV("b")
-	tx := newTransaction(10, func(table *binlog.Table) [][]int {
+	tx := newTransaction(10, "", func(table *binlog.Table) [][]int {
 		if table == b {
 			return [][]int{{0}, {1}}
 		}
@@ -259,17 +258,15 @@ func TestTransactionErrors(t *testing.T) {
 	none := func(step) error { return nil }
 
 	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir+"/missing")
-	missing := newTransaction(100, byID)
-	if err := add(missing, 100); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "TMPDIR") {
+	missing := newTransaction(100, dir+"/missing", byID)
+	if err := add(missing, 100); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), dir+"/missing") {
 		t.Errorf("got %v", err)
 	}
-	t.Setenv("TMPDIR", dir)
 	for name, broken := range map[string]func(tx *transaction) *os.File{
 		"changes": func(tx *transaction) *os.File { return tx.changes.file },
 		"index":   func(tx *transaction) *os.File { return tx.index.file },
 	} {
-		tx := newTransaction(1000, byID)
+		tx := newTransaction(1000, dir, byID)
 		if err := add(tx, 1000); err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +278,7 @@ func TestTransactionErrors(t *testing.T) {
 		}
 		_ = tx.close()
 	}
-	tx := newTransaction(transactionBudget, byID)
+	tx := newTransaction(transactionBudget, "", byID)
 	if err := add(tx, 20); err != nil {
 		t.Fatal(err)
 	}
@@ -297,8 +294,7 @@ func TestTransactionOfManyRows(t *testing.T) {
 	if os.Getenv("TEST_FULL") != "" {
 		rows = 5_000_000
 	}
-	t.Setenv("TMPDIR", t.TempDir())
-	tx := newTransaction(1<<20, byID)
+	tx := newTransaction(1<<20, t.TempDir(), byID)
 	defer tx.close()
 	most := 0
 	table := idAndV("a")
@@ -350,12 +346,11 @@ func BenchmarkTransaction(b *testing.B) {
 	table := idAndV("a")
 	for _, rows := range []int{1, 100, 10_000, 500_000} {
 		b.Run(strconv.Itoa(rows), func(b *testing.B) {
-			b.Setenv("TMPDIR", b.TempDir())
 			changes := make([]*binlog.Change, min(rows, 20_000))
 			for i := range changes {
 				changes[i] = &binlog.Change{Kind: binlog.Update, Before: rowOf(table, i, "1"), After: rowOf(table, i, "2")}
 			}
-			tx := newTransaction(transactionBudget, byID)
+			tx := newTransaction(transactionBudget, b.TempDir(), byID)
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range rows {

@@ -10,7 +10,7 @@ import (
 // flagUsage is the usage text of each key's flag. Secrets have no flag, since
 // flags show in the list of processes.
 var flagUsage = map[string]string{
-	"state_dir":                "folder of the first-run marker",
+	"state_dir":                "folder of the first-run marker and of large transactions",
 	"mysql.addr":               "MySQL or MariaDB: host:port, or the path of a Unix socket",
 	"mysql.user":               "database user",
 	"mysql.table_prefix":       "start of the tables' names in the database, Laravel's DB_PREFIX",

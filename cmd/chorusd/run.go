@@ -193,7 +193,7 @@ Keep the binary log for longer than chorusd may be away (binlog_expire_logs_seco
 func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *slog.Logger) (relay.Config, error) {
 	start := relay.Config{
 		Source: x.server.Identity, PollInterval: cfg.Channels.PollInterval, Lease: cfg.Channels.Lease,
-		Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency,
+		Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency, Dir: cfg.StateDir,
 	}
 	if x.binlog.ServerID == 0 {
 		id, err := x.store.ServerID(ctx)
