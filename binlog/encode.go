@@ -32,6 +32,16 @@ func (r *Row) Same(o *Row, column int) bool {
 	return (a == nil) == (b == nil) && string(a) == string(b)
 }
 
+// Natural returns the value of an integer column, where it is not negative and
+// the row is from the log.
+func (r *Row) Natural(column int) (n uint64, ok bool) {
+	c, v := &r.Table.Columns[column], r.values[column]
+	if r.text || c.Kind != Integer || v == nil || !c.Unsigned && v[len(v)-1] >= 1<<7 {
+		return 0, false
+	}
+	return unsignedLE(v), true
+}
+
 // appender writes one value that is not NULL as JSON to dst.
 type appender func(dst, value []byte) ([]byte, error)
 

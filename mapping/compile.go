@@ -163,6 +163,7 @@ func (p *Plan) compileEntry(c *compiler, e *entry) scope {
 			}
 		}
 	}
+	s.number = p.mapper.number(s.head)
 	return s
 }
 

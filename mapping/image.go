@@ -20,6 +20,7 @@ type scope struct {
 	head, userHead []byte
 	key            trail
 	parts          []channelPart // of a shared channel
+	number         uint64        // of scopes with the same head
 }
 
 // channelPart is text or, if key is set, what that leads to.
@@ -232,6 +233,30 @@ func (s *scope) far() bool {
 // resolve finds the key of a scope that starts. Of a shared channel it is the
 // whole name.
 func (p *Plan) resolve(s *scope, img *image) (k reached, e end, err error) {
+	if !s.own() {
+		return p.find(s, img)
+	}
+	id, ok := img.row.Natural(s.key.columns[0])
+	if !ok {
+		return p.find(s, img)
+	}
+	known := p.mapper.known(s.number, id)
+	if known.scope == s.number && known.id == id {
+		return known.key, found, nil
+	}
+	if k, e, err = p.find(s, img); err == nil && e == found {
+		*known = knownKey{s.number, id, k}
+	}
+	return k, e, err
+}
+
+// own says that the key is the value of one column of the row.
+func (s *scope) own() bool {
+	return (s.kind == userEntry || s.kind == scopeEntry) && len(s.key.hops) == 0 && len(s.key.columns) == 1
+}
+
+// find is resolve for a key that is not remembered.
+func (p *Plan) find(s *scope, img *image) (k reached, e end, err error) {
 	m := p.mapper
 	k.kind, m.buf, e = s.kind, append(m.buf[:0], s.head...), found
 	switch s.kind {

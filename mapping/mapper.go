@@ -46,7 +46,9 @@ type Mapper struct {
 	attributes []filter.Attribute
 	names      []string // made before, by their hashes
 	seed       maphash.Seed
-	missing    ParentRef // where a trail ended
+	keys       []knownKey        // found before, by scope and value
+	numbers    map[string]uint64 // of scopes, by their heads
+	missing    ParentRef         // where a trail ended
 	routing    routing
 	buf, id    []byte
 }
@@ -122,7 +124,7 @@ func (p *problems) add(option, format string, args ...any) {
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
 		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
-		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(),
+		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(), keys: make([]knownKey, keysKept), numbers: map[string]uint64{},
 	}
 	var all []Problem
 	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {
@@ -366,6 +368,35 @@ func (m *Mapper) PlanOf(id string, t *binlog.Table) (*Plan, error) {
 
 // namesKept is how many names are remembered, a power of 2.
 const namesKept = 1 << 14
+
+// keysKept is how many keys are remembered.
+const (
+	keysBits = 12
+	keysKept = 1 << keysBits
+)
+
+// knownKey is the key that a scope has for an integer.
+type knownKey struct {
+	scope uint64 // its number; 0: none
+	id    uint64
+	key   reached
+}
+
+// known is where the key of a scope for an integer is remembered, or may be.
+func (m *Mapper) known(scope, id uint64) *knownKey {
+	const spread = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+	return &m.keys[(id+scope*spread)*spread>>(64-keysBits)]
+}
+
+// number numbers the scopes by what their keys start with.
+func (m *Mapper) number(head []byte) uint64 {
+	n, ok := m.numbers[string(head)]
+	if !ok {
+		n = uint64(len(m.numbers)) + 1
+		m.numbers[string(head)] = n
+	}
+	return n
+}
 
 // intern returns a name as a string that mostly was made before.
 func (m *Mapper) intern(name []byte) string {
