@@ -35,9 +35,8 @@ func (j *journal) forget(point int) {
 	j.entries = slices.DeleteFunc(j.entries, func(e entry) bool { return e.point < point })
 }
 
-// reported is how many of the last transactions a report shows whatever they
-// wrote.
-const reported = 8
+// reported is how many of the last transactions a report shows whole.
+const reported = 6
 
 // about tells what happened that can concern a row, or the user of a channel.
 func (j *journal) about(w *World, s subject, r record) string {
@@ -48,39 +47,51 @@ func (j *journal) about(w *World, s subject, r record) string {
 	var b strings.Builder
 	for _, e := range j.entries {
 		switch {
-		case e.tx != nil && (e.point > last-reported || e.tx.concerns(w, s, r)):
-			fmt.Fprintf(&b, "point %d, transaction %d:\n  %s\n", e.point, e.tx.number, strings.Join(e.tx.statements, ";\n  "))
+		case e.tx != nil:
+			statements := e.tx.statements
+			if e.point <= last-reported || e.point == 0 {
+				statements = e.tx.concerning(w, s, r)
+			}
+			if len(statements) > 0 {
+				fmt.Fprintf(&b, "point %d, transaction %d:\n  %s\n", e.point, e.tx.number, strings.Join(statements, ";\n  "))
+			}
 		case e.message != nil && e.channel == s && e.message.record == r:
 			fmt.Fprintf(&b, "  came (after point %d): position %d: %s\n", e.point, e.message.id.Seq(), e.message.text)
-		case e.text != "" && (strings.HasPrefix(e.text, s) || !strings.HasPrefix(e.text, "private-")):
+		case strings.HasPrefix(e.text, s+" "), e.text != "" && !strings.HasPrefix(e.text, "private-"):
 			fmt.Fprintf(&b, "  (after point %d) %s\n", e.point, e.text)
 		}
 	}
 	return b.String()
 }
 
-// concerns says whether the transaction wrote the row, or a row that names
-// the user.
-func (tx *transaction) concerns(w *World, s subject, r record) bool {
-	for t, keys := range tx.touched {
-		if _, ok := keys[r.key]; t.Name == r.table && (ok || keys == nil) {
-			return true
-		}
-	}
+// concerning are the statements that can have written the row, or one that
+// names the user.
+func (tx *transaction) concerning(w *World, s subject, r record) []string {
+	user := ""
 	for _, p := range w.People {
-		if userChannel(p.text) != s {
-			continue
-		}
-		for t := range tx.touched {
-			if t != w.Users && t.Rule != nil {
-				continue
-			}
-			if slices.ContainsFunc(tx.statements, func(sql string) bool { return strings.Contains(sql, p.SQL()) }) {
-				return true
-			}
+		if userChannel(p.text) == s {
+			user = p.SQL()
 		}
 	}
-	return false
+	keys, bulk := tx.touched[w.table(r.table)]
+	bulk = bulk && keys == nil
+	key := ""
+	if k := keys[r.key]; k != nil {
+		key = k[len(k)-1].SQL()
+	}
+	var list []string
+	for _, statement := range tx.statements {
+		words := strings.FieldsFunc(statement, func(c rune) bool { return strings.ContainsRune(" ,()", c) })
+		named := func(word string) bool { return word != "" && slices.Contains(words, word) }
+		wrote := slices.Contains(words, r.table) && (named(key) || bulk)
+		about := named(user) && slices.ContainsFunc(w.Tables, func(t *Table) bool {
+			return (t == w.Users || t.Rule == nil) && slices.Contains(words, t.Name)
+		})
+		if wrote || about {
+			list = append(list, statement)
+		}
+	}
+	return list
 }
 
 // report is a verdict with all that is needed to understand it.

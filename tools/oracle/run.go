@@ -133,11 +133,12 @@ func (r *Run) step(ctx context.Context) error {
 	}
 	if r.downs > 0 {
 		if r.downs--; r.downs == 0 {
-			r.daemon.Start()
+			r.start()
 		}
 	} else if r.chance(kills) {
 		r.Count.Kills++
 		r.daemon.Kill()
+		r.log.note(r.history.point, "chorusd is killed")
 		r.downs = 1 + r.rand.IntN(20)
 	}
 	if r.chance(pauses) {
@@ -146,6 +147,11 @@ func (r *Run) step(ctx context.Context) error {
 		}
 	}
 	return r.receive(ctx)
+}
+
+func (r *Run) start() {
+	r.daemon.Start()
+	r.log.note(r.history.point, "chorusd is started")
 }
 
 // committed takes a transaction.
@@ -269,7 +275,7 @@ func (r *Run) pause(ctx context.Context) error {
 	}
 	if r.downs > 0 {
 		r.downs = 0
-		r.daemon.Start()
+		r.start()
 	}
 	for s := range r.waiting {
 		if err := r.load(ctx, s); err != nil {
