@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
@@ -19,9 +18,6 @@ import (
 
 // everybody is the channel that notices are kept under.
 const everybody = ""
-
-// isControl tells a control message's text from a record's key, which is an array.
-func isControl(key string) bool { return strings.HasPrefix(key, "{") }
 
 // tell sends a control message of a table, by its ID, or of all with "". page is that of
 // the transaction it is part of; nil where reading begins.
@@ -42,7 +38,7 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 	if c.Type() == harmonic.TypeReset {
 		r.resets[table]++
 	}
-	r.keep(m, everybody)
+	r.keep(m.owner, everybody, m.table, m.key)
 	for name := range r.active {
 		if r.mapper.Reaches(table, name) {
 			m.Channels = append(m.Channels, name)
@@ -186,42 +182,44 @@ func (r *Relay) tellOwed(ctx context.Context) error {
 	return r.state.ReloadTold(ctx)
 }
 
-// announce puts the notices since an epoch into the window of channels that
-// were just opened, from where their refill takes them.
-func (r *Relay) announce(ctx context.Context, channels []string, from uint64) error {
+// announce lists the notices since an epoch for channels that were just
+// opened, by channel.
+func (r *Relay) announce(ctx context.Context, channels []string, from uint64) (map[string][]redisstate.RecordKey, error) {
 	notices, err := r.state.Notices(ctx, from)
 	if err != nil || len(notices) == 0 {
-		return err
+		return nil, err
 	}
-	var entries []redisstate.WindowEntry
+	byChannel := map[string][]redisstate.RecordKey{}
 	for _, name := range channels {
 		for _, n := range notices {
 			if r.mapper.Reaches(n.Table, name) {
-				entries = append(entries, redisstate.WindowEntry{Stream: name, Table: n.Table, Key: n.Key})
+				byChannel[name] = append(byChannel[name], n)
 			}
 		}
 	}
-	return r.state.AddToWindow(ctx, from, entries)
+	return byChannel, nil
 }
 
-// refillControls sends the control messages that a channel missed. Those come
+// refillControls sends the control messages that channels missed. Those come
 // before the records, which are read later than what they tell of.
-func (r *Relay) refillControls(ctx context.Context, job *refill, missed []redisstate.RecordKey) error {
-	sent := &tally{done: make(chan struct{})}
-	for _, k := range missed {
-		if err := r.queue.reserve(ctx, len(k.Key)); err != nil {
-			return err
+func (r *Relay) refillControls(ctx context.Context, j *job, items []redisstate.JobItem) error {
+	sent := newTally()
+	for _, item := range items {
+		pieces, err := r.publisher.Cut(pusher.Event{Name: harmonic.EventControl, Channels: j.channels, Data: []byte(item.Key)})
+		if err != nil {
+			return fmt.Errorf("cut a message for %d channels: %w", len(j.channels), err)
 		}
-		r.mu.Lock()
-		sent.add()
-		r.queue.push(&message{
-			Event: pusher.Event{Name: harmonic.EventControl, Channels: []string{job.channel}, Data: []byte(k.Key)},
-			id:    harmonic.NewID(r.last, r.generation), table: k.Table, key: k.Key, owner: sent,
-		})
-		r.mu.Unlock()
+		for _, event := range pieces {
+			if err := r.queue.reserve(ctx, len(item.Key)); err != nil {
+				return err
+			}
+			sent.add()
+			r.mu.Lock()
+			r.queue.push(&message{
+				Event: event, id: harmonic.NewID(r.last, r.generation), table: item.Table, key: item.Key, owner: sent,
+			})
+			r.mu.Unlock()
+		}
 	}
-	if err := sent.wait(ctx); err != nil {
-		return err
-	}
-	return r.persist(ctx, func(ctx context.Context) error { return r.state.RefillDone(ctx, job.channel, missed) })
+	return sent.wait(ctx)
 }

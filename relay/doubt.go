@@ -51,7 +51,7 @@ func (r *Relay) inDoubt(p poll) bool {
 }
 
 // keepInDoubt puts the keys of a batch into the window before it is sent, if
-// there is doubt whether its channels have listeners.
+// there is doubt whether its channels have listeners. Notices are there anyway.
 func (r *Relay) keepInDoubt(ctx context.Context, batch []*message) error {
 	r.mu.Lock()
 	on := r.doubt.on
@@ -60,16 +60,22 @@ func (r *Relay) keepInDoubt(ctx context.Context, batch []*message) error {
 		return nil
 	}
 	for _, m := range batch {
-		if m.kept {
+		if m.kept || isControl(m.key) {
 			continue
 		}
 		m.kept = true
-		for _, name := range m.Channels {
+		streams := m.streams
+		if streams == nil { // of a refill
+			for _, name := range m.Channels {
+				streams = append(streams, r.streamOfChannel(name))
+			}
+		}
+		for _, stream := range streams {
 			if err := r.window.reserve(ctx, 1); err != nil {
 				return err
 			}
 			r.mu.Lock()
-			r.keep(m, name)
+			r.keep(m.owner, stream, m.table, m.key)
 			r.mu.Unlock()
 		}
 	}

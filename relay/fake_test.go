@@ -299,6 +299,40 @@ func (w *world) Rows(ctx context.Context, _ *binlog.Table, _ []int, _ []binlog.K
 	return position(head), nil
 }
 
+// Page implements Reader: the rows in the order of their ids.
+func (w *world) Page(ctx context.Context, _ *binlog.Table, _ []int, page binlog.Page,
+	after binlog.Position, each func(*binlog.Row) error,
+) (next string, upto binlog.Position, err error) {
+	w.mu.Lock()
+	head := len(w.log)
+	w.reads = append(w.reads, after.Offset)
+	rows := sortedRows(w.rows)
+	w.mu.Unlock()
+	if err := w.before(ctx, "page"); err != nil {
+		return "", binlog.Position{}, err
+	}
+	from := -1
+	if page.From != "" {
+		if from, err = strconv.Atoi(page.From); err != nil {
+			return "", binlog.Position{}, err
+		}
+	}
+	given := 0
+	for _, d := range rows {
+		if d.ID <= from {
+			continue
+		}
+		if given == page.Limit {
+			return next, position(head), nil
+		}
+		if err := each(d.row()); err != nil {
+			return "", binlog.Position{}, err
+		}
+		given, next = given+1, strconv.Itoa(d.ID)
+	}
+	return "", position(head), nil
+}
+
 func (w *world) head() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

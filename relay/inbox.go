@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type inbox struct {
 	bytes   int           // of memory, in list and of the one at hand
 	open    uint64        // when the transaction that is being read was committed; 0: none is
 	routing int           // 1 while one is at hand
+	pressed bool          // what is not read yet is waited for: there is always room
 	ended   bool          // nothing more comes
 	wake    chan struct{} // closed and renewed when list grows or it ended
 	room    chan struct{} // closed and renewed when bytes shrink
@@ -37,7 +39,7 @@ func newInbox(free func(*arrival) error) *inbox {
 func (b *inbox) push(ctx context.Context, a *arrival) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.bytes >= inboxBytes {
+	for b.bytes >= inboxBytes && !b.pressed {
 		room := b.room
 		b.mu.Unlock()
 		select {
@@ -70,6 +72,8 @@ func (b *inbox) idle(pt binlog.Point) {
 	defer b.mu.Unlock()
 	if n := len(b.list); n > 0 && b.list[n-1].kind == idle {
 		b.list[n-1].point = pt
+		close(b.wake)
+		b.wake = make(chan struct{})
 		return
 	}
 	b.add(&arrival{kind: idle, point: pt})
@@ -91,25 +95,13 @@ func (b *inbox) end() {
 	b.wake = make(chan struct{})
 }
 
-// next waits for the next arrival; ok is false if there will be none. done
-// must be called with it.
-func (b *inbox) next(ctx context.Context) (a *arrival, ok bool, err error) {
+// next takes the next arrival, with which done must be called. If there is
+// none, wake is closed when there may be, and over says that none will come.
+func (b *inbox) next() (a *arrival, wake <-chan struct{}, over bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.list) == 0 && !b.ended {
-		wake := b.wake
-		b.mu.Unlock()
-		select {
-		case <-ctx.Done():
-		case <-wake:
-		}
-		b.mu.Lock()
-		if err := ctx.Err(); err != nil {
-			return nil, false, err
-		}
-	}
 	if len(b.list) == 0 {
-		return nil, false, nil
+		return nil, b.wake, b.ended
 	}
 	a = b.list[0]
 	b.list[0] = nil
@@ -117,7 +109,37 @@ func (b *inbox) next(ctx context.Context) (a *arrival, ok bool, err error) {
 	if a.kind == committed {
 		b.routing = 1
 	}
-	return a, true, nil
+	return a, nil, false
+}
+
+// waiting are the arrivals that wait, in order. They belong to who takes them.
+func (b *inbox) waiting() []*arrival {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.list)
+}
+
+// since are the points of those that wait, from number n on, and the number of
+// the last one, which may yet move on. wake is closed when there may be more,
+// and over says that there will not be.
+func (b *inbox) since(n int) (points []binlog.Point, last int, wake <-chan struct{}, over bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range b.list[n:] {
+		if a.kind != present {
+			points = append(points, a.point)
+		}
+	}
+	return points, max(n, len(b.list)-1), b.wake, b.ended
+}
+
+// press makes room, or ends that.
+func (b *inbox) press(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pressed = on
+	close(b.room)
+	b.room = make(chan struct{})
 }
 
 // done closes an arrival and gives its room back.

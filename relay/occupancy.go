@@ -63,7 +63,7 @@ func (r *Relay) watch(ctx context.Context) error {
 					r.log.Info("asking the Pusher server for its active channels works again")
 				}
 				failing = false
-				err = r.polled(ctx, p)
+				err = r.took(ctx, p)
 			}
 			begin.Reset(r.cfg.PollInterval - r.cfg.PollInterval/10 + rand.N(r.cfg.PollInterval/5))
 		case events := <-r.notices:
@@ -100,8 +100,8 @@ func (r *Relay) ask(ctx context.Context, p poll, polls chan<- poll) {
 	}
 }
 
-// polled takes a complete poll.
-func (r *Relay) polled(ctx context.Context, p poll) error {
+// took takes a complete poll.
+func (r *Relay) took(ctx context.Context, p poll) error {
 	doubtful := r.inDoubt(p)
 	if err := r.see(ctx, redisstate.SourcePoll, p.names, p.started); err != nil {
 		return err
@@ -110,20 +110,19 @@ func (r *Relay) polled(ctx context.Context, p poll) error {
 	for _, name := range p.names {
 		seen[name] = true
 	}
-	r.mu.Lock()
-	for name, expires := range r.active {
-		if !seen[name] && expires.Before(p.started) {
-			delete(r.active, name)
-		}
+	if err := r.deactivate(ctx, p, seen); err != nil {
+		return err
 	}
+	r.mu.Lock()
 	// Everything seen was refilled from the poll before, so from here on
 	// this one is the last that a new channel can have been absent from.
 	if !doubtful {
-		r.complete = p.epoch
+		r.complete, r.completeAt = p.epoch, p.started
 	}
 	r.polledAt = p.started
 	first := r.unknown
-	r.unknown = false
+	r.unknown, r.polled = false, true
+	r.wakeJobs()
 	r.metrics.channels.Set(float64(len(r.active)))
 	r.mu.Unlock()
 	if first {
@@ -191,38 +190,18 @@ func (r *Relay) see(ctx context.Context, source string, names []string, now time
 	}
 	r.mu.Lock()
 	var fresh []string
-	var jobs []*refill
 	for _, name := range names {
-		if _, ok := r.active[name]; !ok {
-			fresh = append(fresh, name)
-			job := newRefill(name)
-			jobs = append(jobs, job)
-			r.list(job)
+		if _, ok := r.active[name]; ok {
+			r.active[name] = now.Add(r.cfg.Lease)
+			continue
 		}
-		r.active[name] = now.Add(r.cfg.Lease)
+		fresh = append(fresh, name)
 	}
-	// What changes from here on goes to them; what changed before is in the
-	// window, or on its way there.
-	from, mark := r.complete, r.window.mark()
-	r.metrics.channels.Set(float64(len(r.active)))
 	r.mu.Unlock()
-
 	if len(fresh) > 0 {
-		if err := r.window.await(ctx, mark); err != nil {
+		if err := r.activate(ctx, fresh, now); err != nil {
 			return err
 		}
-		var missed map[string][]redisstate.RecordKey
-		err := r.persist(ctx, func(ctx context.Context) (err error) {
-			if err = r.announce(ctx, fresh, from); err != nil {
-				return err
-			}
-			missed, err = r.state.StartRefills(ctx, fresh, from)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		r.startRefills(jobs, missed)
 	}
 	return r.persist(ctx, func(ctx context.Context) error {
 		return r.state.RenewChannels(ctx, source, names, now, r.cfg.Lease)

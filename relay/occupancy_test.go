@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
 )
 
 var errListing = errors.New("the list cannot be had")
@@ -95,7 +96,12 @@ func TestWebhooksOpenAndCloseChannels(t *testing.T) {
 	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
 	r.caughtUp()
 	r.same(7)
-	leases, err := r.store.Channels(t.Context())
+	var leases []redisstate.Lease
+	var err error
+	eventually(t, "there is a lease", func() bool {
+		leases, err = r.store.Channels(t.Context())
+		return err != nil || len(leases) > 0
+	})
 	if err != nil || len(leases) != 1 || leases[0].Channel != userChannel(7) || leases[0].Source != "webhook" {
 		t.Errorf("leases: %+v, %v; want one of user 7's channel by webhook", leases, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
 )
 
@@ -22,8 +23,10 @@ type message struct {
 	pusher.Event
 	id         harmonic.ID
 	table, key string // the table's ID, see mapping.Plan
-	owner      acknowledger
-	kept       bool // in the window too, see doubt
+	// streams are where the key is kept in doubt; nil: those of its channels.
+	streams []mapping.ScopeKey
+	owner   acknowledger
+	kept    bool // in the window too, see doubt
 
 	// waiting counts the channels on which it is not next.
 	waiting int

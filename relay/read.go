@@ -22,6 +22,7 @@ type arrival struct {
 	kind       arrivalKind
 	point      binlog.Point
 	changes    *transaction       // nil if there are none
+	decides    bool               // some of them may change who sees what
 	definition *binlog.Definition // if it is one from before all transactions
 	// time is when it was committed, in microseconds since the Unix epoch; 0
 	// if nothing changed.
@@ -51,8 +52,9 @@ func (a *arrival) weigh() {
 type collector struct {
 	records records
 	// open is it; its time is 0 before its first change.
-	open *transaction
-	time uint64
+	open    *transaction
+	time    uint64
+	decides bool
 	// used are those that can be used again.
 	used sync.Pool
 }
@@ -75,8 +77,8 @@ func (c *collector) at(time uint64) (t *transaction, first bool) {
 
 // end ends the open transaction and returns it.
 func (c *collector) end(pt binlog.Point) (*arrival, error) {
-	a := &arrival{kind: committed, point: pt, changes: c.open, time: c.time}
-	c.open, c.time = nil, 0
+	a := &arrival{kind: committed, point: pt, changes: c.open, decides: c.decides, time: c.time}
+	c.open, c.time, c.decides = nil, 0, false
 	if a.changes == nil {
 		return a, nil
 	}
@@ -89,7 +91,7 @@ func (c *collector) drop() error {
 		return nil
 	}
 	t := c.open
-	c.open = nil
+	c.open, c.decides = nil, false
 	return t.close()
 }
 
@@ -126,7 +128,8 @@ func (r records) leaders(t *binlog.Table) ([]*mapping.Plan, error) {
 	return list, nil
 }
 
-// keys are those keys' columns.
+// keys are those keys' columns. A table that clients get nothing of goes by
+// its own key.
 func (r records) keys(t *binlog.Table) [][]int {
 	leaders, err := r.leaders(t)
 	if err != nil {
@@ -134,11 +137,47 @@ func (r records) keys(t *binlog.Table) [][]int {
 	}
 	sets := make([][]int, len(leaders))
 	for i, p := range leaders {
-		for _, k := range p.Key() {
-			sets[i] = append(sets[i], k.Column)
-		}
+		sets[i] = columnsOf(p.Key())
 	}
-	return sets
+	if len(sets) > 0 {
+		return sets
+	}
+	if len(t.Key) > 0 {
+		return [][]int{t.Key}
+	}
+	if members, err := r.mapper.MemberPlans(t); err == nil && len(members) > 0 {
+		return [][]int{columnsOf(members[0].Key())}
+	}
+	if user, err := r.mapper.UserPlan(t); err == nil && user != nil {
+		return [][]int{columnsOf(user.Key())}
+	}
+	all := make([]int, len(t.Columns))
+	for i := range all {
+		all[i] = i
+	}
+	return [][]int{all}
+}
+
+func columnsOf(key []binlog.KeyColumn) []int {
+	columns := make([]int, len(key))
+	for i, k := range key {
+		columns[i] = k.Column
+	}
+	return columns
+}
+
+// decide says whether a table's rows may say who sees what.
+func (r records) decide(t *binlog.Table) (bool, error) {
+	members, err := r.mapper.MemberPlans(t)
+	if err != nil || len(members) > 0 {
+		return err == nil, err
+	}
+	user, err := r.mapper.UserPlan(t)
+	if err != nil || user != nil {
+		return err == nil, err
+	}
+	parent, err := r.mapper.ParentPlan(t)
+	return parent != nil, err
 }
 
 // sameRecords says whether two plans tell records by the same key.
@@ -148,9 +187,11 @@ func sameRecords(a, b *mapping.Plan) bool { return a == b || slices.Equal(a.Key(
 func (r *Relay) Change(_ context.Context, c *binlog.Change) error {
 	r.heard.Store(time.Now().UnixNano())
 	r.metrics.changes.Inc()
-	if _, err := r.reading.records.leaders(c.Table()); err != nil {
+	decides, err := r.reading.records.decide(c.Table())
+	if err != nil {
 		return err
 	}
+	r.reading.decides = r.reading.decides || decides
 	t, first := r.reading.at(c.Time)
 	if first {
 		r.inbox.begun(c.Time)

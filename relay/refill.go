@@ -3,7 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -15,152 +15,116 @@ import (
 	"github.com/chorusd/chorusd/redisstate"
 )
 
-// refill sends a channel that was just opened the present state of the
-// records that changed while nobody knew of it. It is listed from the moment
-// the channel is active until the last record is on its way.
-type refill struct {
-	channel string
-	// overtaken are records whose own event has gone to the channel since;
-	// it is newer than anything a refill would send. r.mu is held for it.
-	overtaken map[recordKey]bool
-	missed    []redisstate.RecordKey
-}
-
-type recordKey struct{ table, key string }
-
-func newRefill(channel string) *refill {
-	return &refill{channel: channel, overtaken: map[recordKey]bool{}}
-}
-
-func (j *refill) overtake(table, key string) { j.overtaken[recordKey{table, key}] = true }
-
-// refillChunk is how many records are read at once.
-const refillChunk = 200
-
-// startRefills queues what there is to refill and delists what there is not.
-// A job that still waits for its turn is replaced by a newer one of its
-// channel, which has all that it had.
-func (r *Relay) startRefills(jobs []*refill, missed map[string][]redisstate.RecordKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.jobs = slices.DeleteFunc(r.jobs, func(waiting *refill) bool {
-		_, again := missed[waiting.channel]
-		if again {
-			r.delist(waiting)
-		}
-		return again
-	})
-	for _, job := range jobs {
-		if job.missed = missed[job.channel]; len(job.missed) == 0 {
-			r.delist(job)
-			continue
-		}
-		r.jobs = append(r.jobs, job)
-		select {
-		case r.jobWake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// list has a job told of every event that goes to its channel. A channel that
-// is opened again has a second job beside the first. r.mu is held.
-func (r *Relay) list(job *refill) { r.refills[job.channel] = append(r.refills[job.channel], job) }
-
-// delist ends that. r.mu is held.
-func (r *Relay) delist(job *refill) {
-	rest := slices.DeleteFunc(r.refills[job.channel], func(j *refill) bool { return j == job })
-	if r.refills[job.channel] = rest; len(rest) == 0 {
-		delete(r.refills, job.channel)
-	}
-}
-
-// resumeRefills takes up what an earlier run had still to send.
-func (r *Relay) resumeRefills(ctx context.Context) error {
-	missed, err := r.state.Refills(ctx)
-	if err != nil {
-		return fmt.Errorf("read the refills that were under way: %w", err)
-	}
-	jobs := make([]*refill, 0, len(missed))
-	r.mu.Lock()
-	for name := range missed {
-		job := newRefill(name)
-		jobs = append(jobs, job)
-		r.list(job)
-	}
-	r.mu.Unlock()
-	r.startRefills(jobs, missed)
-	return nil
-}
-
-// refillAll works through the refills until ctx ends, which returns nil.
-func (r *Relay) refillAll(ctx context.Context) error {
-	defer r.reader.Close()
-	for {
-		r.mu.Lock()
-		var job *refill
-		if len(r.jobs) > 0 {
-			job, r.jobs = r.jobs[0], r.jobs[1:]
-		}
-		r.mu.Unlock()
-		if job == nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-r.jobWake:
-			}
-			continue
-		}
-		err := r.refillChannel(ctx, job)
-		if ended(ctx) {
-			return nil // its keys are in Redis still
-		}
-		if err != nil {
-			return fmt.Errorf("refill %s: %w", job.channel, err)
-		}
-	}
-}
-
-func (r *Relay) refillChannel(ctx context.Context, job *refill) error {
-	var controls []redisstate.RecordKey
-	byTable := map[string][]redisstate.RecordKey{}
-	for _, k := range job.missed {
-		if isControl(k.Key) {
-			controls = append(controls, k)
-			continue
-		}
-		byTable[k.Table] = append(byTable[k.Table], k)
-	}
-	if len(controls) > 0 {
-		if err := r.refillControls(ctx, job, controls); err != nil {
-			return err
-		}
-	}
-	for table, keys := range byTable {
-		for len(keys) > 0 {
-			n := min(len(keys), refillChunk)
-			if err := r.refillRecords(ctx, job, table, keys[:n]); err != nil {
-				return err
-			}
-			keys = keys[n:]
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.delist(job)
-	return nil
-}
-
 // refusedPause is between two tries while the database refuses the login:
 // servers count those that fail, and the source tries, too.
 const refusedPause = 30 * time.Second
 
-// refillRecords sends one chunk and takes it off the list. The database may
-// be away for a while; anything else that fails is final.
-func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, keys []redisstate.RecordKey) error {
-	sent := &tally{done: make(chan struct{})}
+// judgedAtOnce bounds how many times one chunk asks whether a user sees a row,
+// since the routing of what is new waits meanwhile.
+const judgedAtOnce = 20_000
+
+// refillRecords sends records of a table, and returns those that have changed
+// too often meanwhile.
+func (r *Relay) refillRecords(ctx context.Context, j *job, table string, items []redisstate.JobItem) (again []redisstate.RecordKey, err error) {
+	keys := make([]string, len(items))
+	for i, item := range items {
+		keys[i] = item.Key
+	}
+	size := max(1, min(len(keys), judgedAtOnce/max(1, len(j.channels))))
+	for part := range slices.Chunk(keys, size) {
+		late, err := r.refillChunk(ctx, j, reading{table: table, keys: part})
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range late.again {
+			again = append(again, redisstate.RecordKey{Table: table, Key: key})
+		}
+	}
+	return again, nil
+}
+
+// refillSelection sends a page of a selection, and returns what is left of it.
+func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.JobItem) ([]redisstate.RecordKey, error) {
+	s, err := parseSelection(item.Key)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s.User != "":
+		return r.scopesOf(ctx, s)
+	case item.Table == "":
+		var tables []redisstate.RecordKey
+		for _, table := range r.tables() {
+			tables = append(tables, s.item(table))
+		}
+		return tables, nil
+	}
+	what := reading{table: item.Table, selection: &s, limit: max(1, min(refillChunk, judgedAtOnce/max(1, len(j.channels))))}
+	out, err := r.refillChunk(ctx, j, what)
+	if err != nil {
+		return nil, err
+	}
+	var left []redisstate.RecordKey
+	if len(out.again) > 0 {
+		left = append(left, selection{Scope: s.Scope, All: s.All, Keys: out.again}.item(item.Table))
+	}
+	switch {
+	case s.Keys != nil:
+	case out.next != "":
+		s.From = out.next
+		left = append(left, s.item(item.Table))
+	case s.Part+1 < out.parts:
+		s.Part, s.From = s.Part+1, ""
+		left = append(left, s.item(item.Table))
+	}
+	return left, nil
+}
+
+// scopesOf makes selections of the scopes of a user whose attributes have changed.
+func (r *Relay) scopesOf(ctx context.Context, s selection) (items []redisstate.RecordKey, err error) {
+	err = r.between(ctx, func(context.Context) error {
+		_, view := r.audience.Views()
+		u := view.User(s.User)
+		if u == nil {
+			return nil
+		}
+		for _, scope := range append(r.audience.Scopes(u), streamOf(u.Key)) {
+			items = append(items, selection{Scope: scope, All: true}.item(""))
+		}
+		return nil
+	})
+	return items, err
+}
+
+// reading is what a chunk reads: records by their keys, or a page.
+type reading struct {
+	table     string
+	keys      []string
+	selection *selection
+	limit     int
+}
+
+// records are the keys that are read; nil if it is a page.
+func (w *reading) records() []string {
+	if w.selection != nil {
+		return w.selection.Keys
+	}
+	return w.keys
+}
+
+// outcome is what came of a chunk.
+type outcome struct {
+	again []string // keys of records to read again
+	next  string   // where the next page begins; empty after the last
+	parts int      // ways in which a selection finds rows
+}
+
+// refillChunk sends one chunk and waits until it was accepted. The database
+// may be away for a while; anything else that fails is final.
+func (r *Relay) refillChunk(ctx context.Context, j *job, what reading) (out outcome, err error) {
+	sent := newTally()
 	for n, said := 0, false; ; n++ {
-		err := r.tryRefill(ctx, job, table, keys, sent)
+		out, err = r.tryRefill(ctx, j, what, sent)
 		if err == nil {
 			break
 		}
@@ -170,24 +134,25 @@ func (r *Relay) refillRecords(ctx context.Context, job *refill, table string, ke
 		}
 		var final *finalError
 		if errors.As(err, &final) || ctx.Err() != nil || !binlog.Passing(err) {
-			return err
+			return outcome{}, err
 		}
 		if !said {
 			said = true
-			r.log.Warn("cannot read rows for a refill, trying again", "channel", job.channel, "table", table, "error", err)
+			r.log.Warn("cannot read rows for a refill, trying again", "table", what.table, "error", err)
 		}
-		wait := backoff(n)
-		if binlog.Refused(err) {
-			wait = refusedPause
-		}
-		if err := pause(ctx, wait); err != nil {
-			return err
+		if err := pause(ctx, pauseAfter(n, err)); err != nil {
+			return outcome{}, err
 		}
 	}
-	if err := sent.wait(ctx); err != nil {
-		return err
+	return out, sent.wait(ctx)
+}
+
+// pauseAfter is how long to wait after the database has failed so often.
+func pauseAfter(n int, err error) time.Duration {
+	if binlog.Refused(err) {
+		return refusedPause
 	}
-	return r.persist(ctx, func(ctx context.Context) error { return r.state.RefillDone(ctx, job.channel, keys) })
+	return backoff(n)
 }
 
 // errReset says that the table was emptied after its rows were read.
@@ -196,118 +161,249 @@ var errReset = errors.New("the table was emptied meanwhile")
 // finalError is one that reading again would not mend.
 type finalError struct{ error }
 
-// tryRefill reads the records at a point of the log that the tail has not
-// come to, waits for the tail, and sends those that no event has overtaken.
-func (r *Relay) tryRefill(ctx context.Context, job *refill, table string, keys []redisstate.RecordKey, sent *tally) error {
-	source, ok := r.refillMapper.SourceOf(table)
+// tryRefill reads rows at a point of the log that the tail has not come to,
+// waits for the tail, and sends what the job's channels are to see of them by
+// then.
+func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally) (outcome, error) {
+	source, ok := r.refillMapper.SourceOf(what.table)
 	if !ok {
-		r.log.Warn("records of a table that is no longer mapped are not refilled", "table", table)
-		return nil
+		r.log.Warn("records of a table that is no longer mapped are not refilled", "table", what.table)
+		return outcome{}, nil
 	}
-	shape, err := r.reader.Table(ctx, source)
+	shape, err := r.shapeOf(ctx, source)
 	if err != nil {
-		return err
+		return outcome{}, err
 	}
 	if shape == nil {
-		r.log.Warn("records of a table that is gone are not refilled", "table", table)
-		return nil
+		r.log.Warn("records of a table that is gone are not refilled", "table", what.table)
+		return outcome{}, nil
 	}
-	plan, err := r.refillMapper.PlanOf(table, shape)
+	plan, err := r.refillMapper.PlanOf(what.table, shape)
 	if err != nil {
-		return &finalError{err}
+		return outcome{}, &finalError{err}
 	}
 	r.mu.Lock()
-	resets := r.resets[table]
+	watch := &chunk{table: what.table, channels: j.channels, later: map[string]bool{}}
+	resets := r.resets[what.table]
 	after, err := r.reached()
+	r.chunk = watch
 	r.mu.Unlock()
-	if err != nil {
-		return &finalError{err}
-	}
-	messages, upto, err := r.readBack(ctx, job, plan, keys, after)
-	if err != nil {
-		return err
-	}
-	if err := r.await(ctx, func() bool { return r.tail.Covers(upto) }); err != nil {
-		return err
-	}
-	for _, m := range messages {
-		m.owner = sent
-		if err := r.queue.reserve(ctx, len(m.Data)); err != nil {
-			return err
-		}
+	defer func() {
 		r.mu.Lock()
-		emptied := r.resets[table] != resets
-		if emptied || job.overtaken[recordKey{m.table, m.key}] {
-			r.queue.release(len(m.Data))
-		} else {
-			sent.add()
-			r.queue.push(m)
-			r.metrics.refilled.Inc()
-		}
+		defer r.mu.Unlock()
+		r.chunk = nil
+	}()
+	if err != nil {
+		return outcome{}, &finalError{err}
+	}
+	read, err := r.readBack(ctx, plan, what, after)
+	if err != nil {
+		return outcome{}, err
+	}
+	if err := r.await(ctx, func() bool { return r.tail.Covers(read.upto) }); err != nil {
+		return outcome{}, err
+	}
+	err = r.between(ctx, func(ctx context.Context) error {
+		r.mu.Lock()
+		emptied := r.resets[what.table] != resets
 		r.mu.Unlock()
 		if emptied {
 			return errReset
+		}
+		return r.sendBack(ctx, j, what, read, watch.later, sent)
+	})
+	return read.outcome, err
+}
+
+// shapeOf is a table's shape as it is now; the same one while it stays so.
+func (r *Relay) shapeOf(ctx context.Context, name binlog.TableName) (*binlog.Table, error) {
+	shape, err := r.reader.Table(ctx, name)
+	if err != nil || shape == nil {
+		return shape, err
+	}
+	if known := r.shapes[name]; known != nil && reflect.DeepEqual(known, shape) {
+		return known, nil
+	}
+	r.shapes[name] = shape
+	return shape, nil
+}
+
+// back are the rows of a chunk, as of a point of the log.
+type back struct {
+	outcome
+	shape *binlog.Table
+	keys  []string // in order
+	found map[string]*binlog.Row
+	upto  binlog.Position
+}
+
+func (r *Relay) readBack(ctx context.Context, plan *mapping.Plan, what reading, after binlog.Position) (b *back, err error) {
+	b = &back{shape: plan.Source(), found: map[string]*binlog.Row{}}
+	take := func(row *binlog.Row) error {
+		key, err := plan.AppendKey(nil, row)
+		if err != nil {
+			return err
+		}
+		b.found[string(key)] = row
+		b.keys = append(b.keys, string(key))
+		return nil
+	}
+	if keys := what.records(); keys != nil {
+		b.upto, err = r.reader.Rows(ctx, b.shape, plan.Columns(), plan.Key(), keys, after, take)
+		b.keys = keys
+		return b, err
+	}
+	pages := pagesOf(plan, what.selection)
+	b.parts = len(pages)
+	if what.selection.Part >= len(pages) {
+		b.upto = after
+		return b, nil
+	}
+	page := binlog.Page{Selection: pages[what.selection.Part], Key: plan.Key(), From: what.selection.From, Limit: what.limit}
+	b.next, b.upto, err = r.reader.Page(ctx, b.shape, plan.Columns(), page, after, take)
+	return b, err
+}
+
+// sendBack sends what was read, to each of the job's channels what it is to see
+// of it: an update, or a delete with the key alone. Records that have changed
+// since are to be read again. A refill issues no position: it carries the last
+// one before it, which is not lower than that of any change it stands for.
+func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, later map[string]bool, sent *tally) error {
+	plan, err := r.mapper.PlanOf(what.table, b.shape)
+	if err != nil {
+		return &finalError{err}
+	}
+	_, view := r.audience.Views()
+	r.mu.Lock()
+	id := harmonic.NewID(r.last, r.generation)
+	channels := slices.Clone(j.channels)
+	r.mu.Unlock()
+	to := r.recipients(view, plan, channels)
+	if err := r.learnOf(ctx, plan, b, view); err != nil {
+		return err
+	}
+	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent}
+	if what.selection != nil {
+		s.scope = what.selection.Scope
+	}
+	for _, key := range b.keys {
+		if told, changed := later[key]; changed {
+			if !told {
+				b.again = append(b.again, key)
+			}
+			continue
+		}
+		if err := s.send(ctx, key, b.found[key], to, what.selection == nil || what.selection.All); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// readBack makes the messages of records as they are: an update of those that
-// the channel may see, a delete of the others, for whatever reason.
-func (r *Relay) readBack(ctx context.Context, job *refill, plan *mapping.Plan, keys []redisstate.RecordKey, after binlog.Position) (
-	[]*message, binlog.Position, error,
-) {
-	// A refill issues no position: it carries the last one before it, which
-	// is not lower than that of any change it stands for. A later change of
-	// the record overtakes it.
-	r.mu.Lock()
-	id := harmonic.NewID(r.last, r.generation)
-	r.mu.Unlock()
-	at := time.Now()
-	found := map[string]*message{}
-	texts := make([]string, len(keys))
-	for i, k := range keys {
-		texts[i] = k.Key
-	}
-	event := func(op harmonic.Operation, key string, data []byte) *message {
-		return &message{
-			Event: pusher.Event{Name: plan.Event(op), Channels: []string{job.channel}, Data: data},
-			id:    id, table: plan.ID(), key: key,
+// recipients are the users and shared channels behind channels' names.
+type recipients struct {
+	users  []*mapping.User
+	shared []string
+}
+
+func (r *Relay) recipients(view mapping.View, plan *mapping.Plan, channels []string) recipients {
+	var to recipients
+	for _, name := range channels {
+		_, key, ok := r.mapper.UserOf(name)
+		if !ok {
+			to.shared = append(to.shared, name)
+			continue
+		}
+		if u := view.User(key); u != nil && u.Channels[plan.Template()] == name {
+			to.users = append(to.users, u)
 		}
 	}
-	upto, err := r.reader.Rows(ctx, plan.Source(), plan.Columns(), plan.Key(), texts, after, func(row *binlog.Row) error {
-		key, err := plan.AppendKey(nil, row)
-		if err != nil {
-			return err
+	return to
+}
+
+// sending is the sending of a chunk.
+type sending struct {
+	relay *Relay
+	plan  *mapping.Plan
+	view  mapping.View
+	scope mapping.ScopeKey
+	id    harmonic.ID
+	at    time.Time
+	sent  *tally
+}
+
+// send tells of one record; row is nil if it is gone. All who do not see a
+// record that is asked for by its key are told that, and of those of a scope
+// the ones who are no member of it any more: with which attributes they saw
+// what, nobody knows by now.
+func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to recipients, named bool) error {
+	variants := map[mapping.Variant][]string{}
+	var gone []string
+	for _, u := range to.users {
+		name := u.Channels[s.plan.Template()]
+		if row == nil {
+			gone = append(gone, name)
+			continue
 		}
-		sees, err := plan.Sees(r.refillMapper, row, job.channel)
-		if err != nil || !sees {
-			return err
+		visible, variant, _, err := s.plan.Judge(row, s.view, u, "", nil)
+		switch {
+		case err != nil:
+			return &finalError{err}
+		case visible:
+			variants[variant] = append(variants[variant], name)
+		case named || !s.view.IsMember(u, s.scope):
+			gone = append(gone, name)
 		}
-		h := mapping.Harmonic{Plan: plan, Operation: harmonic.Update, Row: row}
-		data, err := h.AppendPayload(nil, id, at)
-		if err != nil {
-			return err
-		}
-		found[string(key)] = event(harmonic.Update, string(key), data)
-		return nil
-	})
-	if err != nil {
-		return nil, binlog.Position{}, err
 	}
-	messages := make([]*message, 0, len(keys))
-	for _, key := range texts {
-		m := found[key]
-		if m == nil {
-			data, err := plan.AppendGone(nil, id, at, key)
-			if err != nil {
-				return nil, binlog.Position{}, err
+	for _, name := range to.shared {
+		shown := false
+		if row != nil {
+			var err error
+			if shown, err = s.plan.Shows(row, s.view, name); err != nil {
+				return &finalError{err}
 			}
-			m = event(harmonic.Delete, key, data)
 		}
-		messages = append(messages, m)
+		switch {
+		case shown:
+			variants[0] = append(variants[0], name)
+		case named:
+			gone = append(gone, name)
+		}
 	}
-	return messages, upto, nil
+	for variant, names := range variants {
+		h := mapping.Harmonic{Plan: s.plan, Operation: harmonic.Update, Row: row, Variant: variant}
+		data, err := h.AppendPayload(nil, s.id, s.at)
+		if err != nil {
+			return &finalError{err}
+		}
+		if err := s.push(ctx, harmonic.Update, key, names, data); err != nil {
+			return err
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	data, err := s.plan.AppendGone(nil, s.id, s.at, key)
+	if err != nil {
+		return &finalError{err}
+	}
+	return s.push(ctx, harmonic.Delete, key, gone, data)
+}
+
+func (s *sending) push(ctx context.Context, op harmonic.Operation, key string, names []string, data []byte) error {
+	r := s.relay
+	if err := r.queue.reserve(ctx, len(data)); err != nil {
+		return err
+	}
+	s.sent.add()
+	r.metrics.refilled.Inc()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue.push(&message{
+		Event: pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data},
+		id:    s.id, table: s.plan.ID(), key: key, owner: s.sent,
+	})
+	return nil
 }
 
 // tally waits until as many messages were acknowledged as were added.
@@ -317,6 +413,8 @@ type tally struct {
 	waiting bool
 	done    chan struct{}
 }
+
+func newTally() *tally { return &tally{done: make(chan struct{})} }
 
 func (t *tally) add() {
 	t.mu.Lock()

@@ -37,7 +37,7 @@ func TestFirstSightingIsRefilled(t *testing.T) {
 	r.commit(put(1, 7))
 	r.caughtUp()
 	r.same(7)
-	if left, err := r.store.Refills(t.Context()); err != nil || len(left) != 0 {
+	if left, err := r.store.Jobs(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("refills that are left: %v, %v", left, err)
 	}
 	if err := r.stop(); err != nil {
@@ -86,9 +86,9 @@ func TestOvertakenRecordIsNotRefilled(t *testing.T) {
 	r.same(7)
 }
 
-// TestRefillHasTheTransactionAtHand: what is in the window may belong to a
-// transaction that is half routed, so rows are read at a point after it.
-func TestRefillHasTheTransactionAtHand(t *testing.T) {
+// TestChannelsOpenBetweenTransactions: one is not published to from the middle
+// of a transaction on; it is refilled with what came before.
+func TestChannelsOpenBetweenTransactions(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.poll()
@@ -106,24 +106,20 @@ func TestRefillHasTheTransactionAtHand(t *testing.T) {
 		transaction = append(transaction, todo{ID: 10 + id, Team: 3, V: strings.Repeat("x", queueBytes/900)})
 	}
 	r.limits.DataBytes = queueBytes
-	r.commit(transaction...)
+	r.commit(append(transaction, put(2, 7))...)
 	eventually(t, "the first row is kept and the queue is full", func() bool {
-		r.relay.mu.Lock()
-		defer r.relay.mu.Unlock()
-		return r.relay.window.size() > 0 && r.relay.routing != nil && r.relay.queue.depth() > 800
+		return r.relay.window.size() > 0 && r.relay.queue.depth() > 800
 	})
 	r.subscribe(7)
-	r.poll()
-	eventually(t, "the rows are read", func() bool {
-		r.world.mu.Lock()
-		defer r.world.mu.Unlock()
-		return len(r.reads) > 0
-	})
-	close(pass)
-	r.caughtUp()
-	if r.reads[0] < 1 {
-		t.Errorf("rows were read after positions %v, the transaction ends at 1", r.reads)
+	r.occupy(userChannel(7), map[int]todo{})
+	r.polls <- struct{}{}
+	eventually(t, "the poll is answered", func() bool { return r.relay.Status().Refills > 0 })
+	if r.isActive(7) {
+		t.Error("the channel was opened in the middle of a transaction")
 	}
+	close(pass)
+	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
+	r.caughtUp()
 	r.same(7)
 }
 
@@ -148,7 +144,7 @@ func TestChannelThatComesBackDuringItsRefill(t *testing.T) {
 	open()
 	r.caughtUp()
 	r.same(7)
-	if left, err := r.store.Refills(t.Context()); err != nil || len(left) != 0 {
+	if left, err := r.store.Jobs(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("refills that are left: %v, %v", left, err)
 	}
 }
@@ -271,7 +267,7 @@ func TestRefillsThatWaitAreReplaced(t *testing.T) {
 		eventually(t, "the channel is back", func() bool { return r.isActive(7) })
 	}
 	r.relay.mu.Lock()
-	waiting, listed := len(r.relay.jobs), len(r.relay.refills[userChannel(7)])
+	waiting, listed := len(r.relay.jobs), len(r.relay.listed)
 	r.relay.mu.Unlock()
 	if waiting != 1 || listed != 2 { // the one under way, and the newest
 		t.Errorf("%d refills wait, %d are listed", waiting, listed)
@@ -320,8 +316,12 @@ func TestRefillHasWhatIsOnItsWayToTheWindow(t *testing.T) {
 	defer cancel()
 	relay := r.newRelay(r.cfg, r.store)
 	relay.unknown, relay.complete, relay.epoch = false, 1, 2
+	keeping.Go(func() { _ = relay.routeAll(ctx) })
 	r.commit(put(1, 7))
-	if err := relay.change(ctx, &r.log[0][0], 0); err != nil {
+	if err := relay.Change(ctx, &r.log[0][0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := relay.Commit(ctx, point(1)); err != nil {
 		t.Fatal(err)
 	}
 	seen := make(chan error, 1)
@@ -332,7 +332,7 @@ func TestRefillHasWhatIsOnItsWayToTheWindow(t *testing.T) {
 	if err := <-seen; err != nil {
 		t.Fatal(err)
 	}
-	if len(relay.jobs) != 1 || len(relay.jobs[0].missed) != 1 || relay.jobs[0].missed[0].Key != "[1]" {
+	if len(relay.jobs) != 1 || len(relay.jobs[0].items) != 1 || relay.jobs[0].items[0].Key != "[1]" {
 		t.Errorf("refills %+v, want one of record [1]", relay.jobs)
 	}
 }

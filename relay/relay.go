@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
@@ -28,6 +29,8 @@ type Reader interface {
 	Table(ctx context.Context, name binlog.TableName) (*binlog.Table, error)
 	Rows(ctx context.Context, table *binlog.Table, columns []int, key []binlog.KeyColumn, keys []string,
 		after binlog.Position, each func(*binlog.Row) error) (upto binlog.Position, err error)
+	Page(ctx context.Context, table *binlog.Table, columns []int, page binlog.Page,
+		after binlog.Position, each func(*binlog.Row) error) (next string, upto binlog.Position, err error)
 	Close()
 }
 
@@ -49,6 +52,8 @@ type Config struct {
 	Generation harmonic.Generation
 	// Source is the identity of the server that From is a position of.
 	Source string
+	// Clock is how far the clock of conditions had come; now if it is zero.
+	Clock time.Time
 	// PollInterval is the time between two polls of the active channels, and
 	// Lease how long one stays active after it was last seen.
 	PollInterval, Lease time.Duration
@@ -71,7 +76,6 @@ const drainTimeout = 7 * time.Second
 type Relay struct {
 	cfg       Config
 	source    Source
-	reader    Reader
 	publisher Publisher
 	state     *redisstate.Store
 	log       *slog.Logger
@@ -90,13 +94,24 @@ type Relay struct {
 
 	// Of the goroutine that routes.
 	mapper       *mapping.Mapper
+	audience     *audience.State
+	lookups      *lookups
+	hasParents   bool
 	seq, ceiling harmonic.Seq
 	generation   harmonic.Generation
 	key, payload []byte
 	versions     map[string]string // of the tables' schemas, by their IDs
+	again        []audience.Load   // users to be read again
+	errands      chan errand
 
 	// Of the goroutine that refills.
 	refillMapper *mapping.Mapper
+	reader       Reader
+	shapes       map[binlog.TableName]*binlog.Table
+
+	// Of the goroutine that keeps the active channels.
+	loader       *audience.Loader
+	loaderReader Reader
 
 	mu       sync.Mutex
 	tail     binlog.Position
@@ -108,11 +123,18 @@ type Relay struct {
 	epoch    uint64               // last poll begun
 	complete uint64               // last poll completed
 	polledAt time.Time
-	doubt    doubt
-	refills  map[string][]*refill
-	jobs     []*refill
-	resets   map[string]int // how often each table was reset, by its ID
+	// completeAt is when poll complete was begun, polled says that one was
+	// taken since the start.
+	completeAt time.Time
+	polled     bool
+	doubt      doubt
+	jobs       []*job            // that wait for their turn
+	listed     map[string]*job   // all of them, by their IDs
+	chunk      *chunk            // what is being read for one
+	resets     map[string]int    // how often each table was reset, by its ID
+	overflown  map[string]uint64 // the epoch in which the window was full, by table
 
+	activating     atomic.Int32 // times that channels are being made live
 	heard          atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
 	unsaved        atomic.Bool  // the last write to Redis failed
 	setAsideOnce   sync.Map
@@ -122,11 +144,12 @@ type Relay struct {
 // Parts are what a Relay works with.
 type Parts struct {
 	Source    Source
-	Reader    Reader
 	Publisher Publisher
 	State     *redisstate.Store
 	// NewMapper makes a mapper of the rules: one is for one goroutine.
-	NewMapper  func() *mapping.Mapper
+	NewMapper func() *mapping.Mapper
+	// NewReader makes a reader, which is for one goroutine as well.
+	NewReader  func() Reader
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -134,15 +157,24 @@ type Parts struct {
 // New puts a relay together; Run starts it.
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
-		cfg: cfg, source: p.Source, reader: p.Reader, publisher: p.Publisher, state: p.State, log: p.Logger,
+		cfg: cfg, source: p.Source, publisher: p.Publisher, state: p.State, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		reading: newCollector(p.NewMapper(), cfg.Dir),
-		mapper:  p.NewMapper(), refillMapper: p.NewMapper(),
-		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
+		mapper:  p.NewMapper(), lookups: newLookups(p.NewReader()), errands: make(chan errand),
+		refillMapper: p.NewMapper(), reader: p.NewReader(), shapes: map[binlog.TableName]*binlog.Table{},
+		loaderReader: p.NewReader(),
+		seq:          cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
-		active: map[string]time.Time{}, refills: map[string][]*refill{}, resets: map[string]int{},
+		active: map[string]time.Time{}, listed: map[string]*job{}, resets: map[string]int{}, overflown: map[string]uint64{},
 	}
+	parents := r.mapper.Uses().Parents
+	r.hasParents = len(parents.Names)+len(parents.Patterns) > 0
+	if cfg.Clock.IsZero() {
+		cfg.Clock = time.Now()
+	}
+	r.audience = audience.New(r.mapper, audience.Config{}, cfg.Clock)
+	r.loader = audience.NewLoader(p.NewMapper(), r.loaderReader)
 	r.inbox = newInbox(r.reading.close)
 	r.link = &link{relay: r}
 	r.metrics = newMetrics(r, p.Registerer)
@@ -181,7 +213,10 @@ func (r *Relay) Run(ctx context.Context) error {
 		group.Go(func() { fail(f(ctx)) })
 	}
 	spawn(&working, r.keepWindow, work)
-	spawn(&working, r.watch, work)
+	spawn(&working, func(ctx context.Context) error {
+		defer r.loaderReader.Close()
+		return r.watch(ctx)
+	}, work)
 	spawn(&working, r.refillAll, work)
 	spawn(&working, r.checkpoint, work)
 	for range r.cfg.Workers {

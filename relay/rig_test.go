@@ -110,6 +110,7 @@ func newMapper(t testing.TB) *mapping.Mapper {
 			Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: mapping.AnyOf("user:{user_id}", "channel:team.{team_id}"),
 		}},
 	}, "app", time.UTC)
+	problems = append(problems, m.Check(map[binlog.TableName]*binlog.Table{todos.Name: todos})...)
 	for _, p := range problems {
 		t.Fatal(p)
 	}
@@ -132,7 +133,7 @@ func (r *rig) open() *redisstate.Store {
 
 func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
 	return New(cfg, Parts{
-		Source: r.world, Reader: r.world, Publisher: r.server, State: store,
+		Source: r.world, NewReader: func() Reader { return r.world }, Publisher: r.server, State: store,
 		NewMapper: func() *mapping.Mapper { return newMapper(r.t) }, Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
 	})
 }
@@ -193,9 +194,7 @@ func (r *rig) caughtUp() {
 	r.t.Helper()
 	eventually(r.t, "the relay has caught up", func() bool {
 		at, _ := r.relay.ledger.settled()
-		r.relay.mu.Lock()
-		refills := len(r.relay.refills)
-		r.relay.mu.Unlock()
+		refills := r.relay.Status().Refills
 		return at == position(r.head()).String() && refills == 0 && r.relay.queue.depth() == 0
 	})
 }

@@ -1,17 +1,15 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
-	"github.com/chorusd/chorusd/pusher"
 )
 
 // ceilingStep is how far ahead positions are reserved in Redis: ten seconds
@@ -19,18 +17,36 @@ import (
 const ceilingStep = harmonic.Seq(10 * time.Second / time.Microsecond)
 
 // routeAll takes what was read, in order, until that ends or ctx does, which
-// returns nil. As the only caller of the mapper and the only one that issues
-// positions, it decides the order of all harmonics.
+// returns nil; between transactions it runs errands. As the only one that
+// issues positions, it decides the order of all harmonics.
 func (r *Relay) routeAll(ctx context.Context) error {
+	defer r.lookups.close()
 	for {
-		a, ok, err := r.inbox.next(ctx)
-		if err == nil && ok {
-			err = errors.Join(r.take(ctx, a), r.inbox.done(a))
+		select {
+		case e := <-r.errands:
+			e.done <- e.run(ctx)
+			continue
+		default:
 		}
+		a, wake, over := r.inbox.next()
+		if over {
+			return nil
+		}
+		if a == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-wake:
+			case e := <-r.errands:
+				e.done <- e.run(ctx)
+			}
+			continue
+		}
+		err := errors.Join(r.take(ctx, a), r.inbox.done(a))
 		if ended(ctx) {
 			return nil
 		}
-		if err != nil || !ok {
+		if err != nil {
 			return err
 		}
 	}
@@ -49,8 +65,7 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 	r.routing = &a.point
 	r.mu.Unlock()
 	if a.changes != nil {
-		err := a.changes.each(func(s step) error { return r.takeStep(ctx, s) })
-		if err != nil {
+		if err := r.routeTransaction(ctx, a); err != nil {
 			return fmt.Errorf("route the transaction that ends at %s:%d: %w", a.point.File, a.point.Offset, err)
 		}
 	}
@@ -60,31 +75,101 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 	return r.passed(a.point)
 }
 
-func (r *Relay) takeStep(ctx context.Context, s step) error {
-	if d := s.definition; d != nil {
-		return r.defined(ctx, r.ledger.current(d.Time), d)
+// routeTransaction routes the changes of one. What it changes of who may see
+// what is found out first: each change is then seen by the view from before
+// all of them and by the one after.
+func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
+	page := r.ledger.current(a.time)
+	r.audience.Begin()
+	if a.decides {
+		err := a.changes.each(func(s step) error {
+			if s.change == nil || s.set != 0 {
+				return nil
+			}
+			return r.audience.Apply(s.change, func(n audience.Note) error { return r.note(ctx, page, n) })
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return r.change(ctx, s.change, s.set)
-}
-
-// change maps one change and sends its harmonics on their way, as far as they
-// are of plans that go by the set of key columns.
-func (r *Relay) change(ctx context.Context, c *binlog.Change, set int) error {
-	leaders, err := records{r.mapper}.leaders(c.Table())
+	t := &routed{page: page}
+	t.old, t.now = r.audience.Views()
+	err := a.changes.each(func(s step) error {
+		if d := s.definition; d != nil {
+			return r.defined(ctx, page, d)
+		}
+		return r.change(ctx, t, s.change, s.set)
+	})
+	if err == nil {
+		err = r.flush(ctx, t)
+	}
 	if err != nil {
 		return err
 	}
-	leader := leaders[set]
-	unroutable, err := r.mapper.Map(c, func(h *mapping.Harmonic) error {
+	return r.effects(ctx, r.audience.Commit())
+}
+
+// routed is the transaction that is being routed.
+type routed struct {
+	page     *page
+	old, now mapping.View
+	// id and streams are of the position at hand, which the variants of a
+	// harmonic share.
+	id      harmonic.ID
+	streams []mapping.ScopeKey
+	key     string
+	// open says that users of whom nothing is known get what needs nothing to
+	// be known of them: nobody knows who is there, or the window is full.
+	open    bool
+	waiting []pendingChange
+}
+
+// change maps one change and sends its harmonics on their way, as far as they
+// are of plans that go by that set of key columns.
+func (r *Relay) change(ctx context.Context, t *routed, c *binlog.Change, set int) error {
+	leaders, err := records{r.mapper}.leaders(c.Table())
+	if err != nil || len(leaders) == 0 {
+		return err
+	}
+	if !r.hasParents {
+		return r.mapChange(ctx, t, c, leaders[set])
+	}
+	t.waiting = append(t.waiting, pendingChange{c.Clone(), leaders[set]})
+	if len(t.waiting) < lookAhead {
+		return nil
+	}
+	return r.flush(ctx, t)
+}
+
+// flush routes the changes that wait for their parents to be known.
+func (r *Relay) flush(ctx context.Context, t *routed) error {
+	if len(t.waiting) == 0 {
+		return nil
+	}
+	if err := r.learn(ctx, t); err != nil {
+		return err
+	}
+	for _, w := range t.waiting {
+		if err := r.mapChange(ctx, t, w.change, w.leader); err != nil {
+			return err
+		}
+	}
+	t.waiting = t.waiting[:0]
+	return nil
+}
+
+// mapChange maps a change of which all is known.
+func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, leader *mapping.Plan) error {
+	unroutable, err := r.mapper.Route(c, t.old, t.now, func(h *mapping.Harmonic) error {
 		if !sameRecords(h.Plan, leader) {
 			return nil
 		}
-		return r.route(ctx, c, h)
+		return r.route(ctx, t, c, h)
 	})
 	if err != nil {
 		return fmt.Errorf("map a change of %s: %w", c.Table().Name, err)
 	}
-	if unroutable > 0 && set == 0 {
+	if unroutable > 0 {
 		r.metrics.unroutable.WithLabelValues(c.Table().Name.Table).Add(float64(unroutable))
 		if _, again := r.unroutableOnce.LoadOrStore(c.Table().Name, true); !again {
 			r.log.Error("a value cannot stand in a channel's name, so nobody gets that row by it; allowed are letters, digits and _-=@,; "+
@@ -106,93 +191,6 @@ func (r *Relay) issue(ctx context.Context, committed uint64) (harmonic.ID, error
 		r.ceiling = to
 	}
 	return harmonic.NewID(r.seq, r.generation), nil
-}
-
-// route sends one harmonic to the channels that are active and keeps its key
-// for those that are not.
-func (r *Relay) route(ctx context.Context, c *binlog.Change, h *mapping.Harmonic) error {
-	id, err := r.issue(ctx, c.Time)
-	if err != nil {
-		return err
-	}
-	r.metrics.harmonics.WithLabelValues(h.Plan.Table(), h.Operation.String()).Inc()
-	key, err := h.Plan.AppendKey(r.key[:0], h.Row)
-	if err != nil {
-		return err
-	}
-	r.key = key
-	m := &message{
-		Event: pusher.Event{Name: h.Plan.Event(h.Operation)},
-		id:    id, table: h.Plan.ID(), key: string(key), owner: r.ledger.current(c.Time),
-	}
-	if err := r.window.reserve(ctx, len(h.Channels)); err != nil {
-		return err
-	}
-	// Room is waited for without the lock, so who is active is asked before,
-	// to encode nothing for nobody, and again when it is decided.
-	for {
-		if r.dispatch(h, m) {
-			return nil
-		}
-		if r.payload, err = h.AppendPayload(r.payload[:0], id, time.UnixMicro(int64(c.Time))); err != nil {
-			return err
-		}
-		m.Data = bytes.Clone(r.payload)
-		if err := r.queue.reserve(ctx, len(m.Data)); err != nil {
-			return err
-		}
-	}
-}
-
-// dispatch sends a harmonic to those of its channels that are active and keeps
-// its key for the others. It does nothing and returns false if somebody is
-// active and there is no data yet.
-func (r *Relay) dispatch(h *mapping.Harmonic, m *message) (done bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m.Channels = nil
-	for _, ch := range h.Channels {
-		if r.isActive(ch) {
-			m.Channels = append(m.Channels, ch.Name)
-		}
-	}
-	if len(m.Channels) > 0 && m.Data == nil {
-		return false
-	}
-	r.last = r.seq
-	for _, name := range m.Channels {
-		for _, job := range r.refills[name] {
-			job.overtake(m.table, m.key)
-		}
-	}
-	for _, ch := range h.Channels {
-		// What is sent because nobody knows who is there may reach nobody.
-		unsure := ch.User && r.unknown && r.window.size() < r.cfg.Window
-		if slices.Contains(m.Channels, ch.Name) && !unsure {
-			r.window.release(1)
-			continue
-		}
-		r.keep(m, ch.Name)
-	}
-	switch {
-	case len(m.Channels) > 0:
-		m.owner.add()
-		r.queue.push(m)
-	case m.Data != nil:
-		r.queue.release(len(m.Data))
-	}
-	return true
-}
-
-// isActive says whether a channel is published to: a shared one always, a
-// user's own while it is known to be active, and while nothing is known or
-// the window is full, anyway. r.mu is held.
-func (r *Relay) isActive(ch mapping.Channel) bool {
-	if !ch.User || r.unknown {
-		return true
-	}
-	_, ok := r.active[ch.Name]
-	return ok || r.window.size() >= r.cfg.Window
 }
 
 // passed moves the tail to pt and tells who waits for it.

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/redisstate"
 )
 
@@ -59,13 +60,13 @@ func (w *window) add(e windowEntry) {
 	}
 }
 
-// keep has a message's key written for a channel, and its owner wait for that.
+// keep has a record's key written under a stream, and the owner wait for that.
 // Room was reserved, and r.mu is held.
-func (r *Relay) keep(m *message, channel string) {
-	m.owner.add()
+func (r *Relay) keep(owner acknowledger, stream mapping.ScopeKey, table, key string) {
+	owner.add()
 	r.window.add(windowEntry{
-		WindowEntry: redisstate.WindowEntry{Stream: channel, Table: m.table, Key: m.key},
-		epoch:       r.epoch, page: m.owner,
+		WindowEntry: redisstate.WindowEntry{Stream: string(stream), Table: table, Key: key},
+		epoch:       r.epoch, page: owner,
 	})
 }
 

@@ -21,6 +21,7 @@ type examined struct {
 	binlog    binlog.Config
 	server    binlog.Server
 	mapper    *mapping.Mapper
+	tables    map[binlog.TableName]*binlog.Table
 	newMapper func() *mapping.Mapper // another one of the same rules
 	store     *redisstate.Store      // nil if it cannot be reached
 	publisher *pusher.Client
@@ -60,6 +61,7 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	x.mapper, wrong = mapping.New(rules, cfg.MySQL.Database, loc)
 	x.newMapper = func() *mapping.Mapper {
 		m, _ := mapping.New(rules, cfg.MySQL.Database, loc)
+		m.Check(x.tables) // from which it knows the kinds of keys
 		return m
 	}
 
@@ -118,6 +120,7 @@ func (x *examined) examineMySQL(ctx context.Context, cfg Config) []mapping.Probl
 		}
 		list.add(at, "%s", p)
 	}
+	x.tables = report.Tables
 	wrong := x.mapper.Check(report.Tables)
 	certain, warnings := x.mapper.Leaks(report.Tables, report.Indexes)
 	x.warnings.addRules(cfg, warnings)

@@ -89,7 +89,7 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 		return err
 	}
 	r := relay.New(start, relay.Parts{
-		Source: source, Reader: binlog.NewReader(x.binlog, x.server),
+		Source: source, NewReader: func() relay.Reader { return binlog.NewReader(x.binlog, x.server) },
 		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper,
 		Logger: log, Registerer: registry,
 	})

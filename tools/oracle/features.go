@@ -17,4 +17,8 @@ type Features struct {
 }
 
 // Supported is what worlds are made of: everything that chorusd does.
-func Supported() Features { return Features{Again: true} }
+func Supported() Features {
+	return Features{
+		Again: true, Scopes: true, Public: true, AllOf: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
+	}
+}

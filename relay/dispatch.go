@@ -1,0 +1,173 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/pusher"
+)
+
+// route sends one harmonic to those who are there to get it. With the first
+// variant of a position, its key is kept for those who are not.
+func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mapping.Harmonic) error {
+	if h.First {
+		if err := r.position(ctx, t, c, h); err != nil {
+			return err
+		}
+	}
+	names := t.names(h)
+	if len(names) == 0 {
+		return nil
+	}
+	var err error
+	if r.payload, err = h.AppendPayload(r.payload[:0], t.id, time.UnixMicro(int64(c.Time))); err != nil {
+		return err
+	}
+	m := &message{
+		Event: pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: bytes.Clone(r.payload)},
+		id:    t.id, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
+	}
+	if err := r.queue.reserve(ctx, len(m.Data)); err != nil {
+		return err
+	}
+	m.owner.add()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue.push(m)
+	r.chunk.told(m)
+	return nil
+}
+
+// position begins a harmonic's position: it gets an id, and its key is kept
+// under the streams of those who are not there, and under those of every
+// scope, whose members may come at any time.
+func (r *Relay) position(ctx context.Context, t *routed, c *binlog.Change, h *mapping.Harmonic) (err error) {
+	if t.id, err = r.issue(ctx, c.Time); err != nil {
+		return err
+	}
+	r.metrics.harmonics.WithLabelValues(h.Plan.Table(), h.Operation.String()).Inc()
+	if r.key, err = h.Plan.AppendKey(r.key[:0], h.Row); err != nil {
+		return err
+	}
+	t.key, t.streams = string(r.key), slices.Clone(h.Streams)
+	if err := r.capture(ctx, t, h.Plan.ID()); err != nil {
+		return err
+	}
+	room := len(t.streams) + 1
+	if err := r.window.reserve(ctx, room); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = r.seq
+	r.chunk.changed(h.Plan.ID(), t.key)
+	full, lacks := r.window.size() >= r.cfg.Window, false
+	t.open = full || r.unknown
+	for _, s := range t.streams {
+		kept, missed := r.isKept(t, h, s, full)
+		if kept {
+			r.keep(t.page, s, h.Plan.ID(), t.key)
+			room--
+		}
+		lacks = lacks || missed
+	}
+	if lacks && r.overflow(t.page, h.Plan.ID()) {
+		room--
+	}
+	r.window.release(room)
+	return nil
+}
+
+// isKept says whether a change is kept under a stream, or is missed there
+// since the window is full. r.mu is held.
+func (r *Relay) isKept(t *routed, h *mapping.Harmonic, stream mapping.ScopeKey, full bool) (kept, missed bool) {
+	if strings.HasPrefix(string(stream), channelStream) {
+		return false, false // but in doubt, see there
+	}
+	if key, ok := userOf(stream); ok {
+		u := t.now.User(key)
+		there := u != nil && u.Channels[h.Plan.Template()] != ""
+		// What is sent because nobody knows who is there may reach nobody.
+		kept = !there || r.unknown
+		// Without room it is sent to all who may be there.
+		return kept && !full, kept && full && !h.Plan.Direct()
+	}
+	return !full, full
+}
+
+// names are the channels of those who get a harmonic.
+func (t *routed) names(h *mapping.Harmonic) []string {
+	names := make([]string, 0, len(h.Users)+len(h.Shared))
+	for _, u := range h.Users {
+		if name := u.Channels[h.Plan.Template()]; name != "" {
+			names = append(names, name)
+		}
+	}
+	names = append(names, h.Shared...)
+	if t.open {
+		names = append(names, h.Absent...)
+	}
+	return names
+}
+
+// channelStream is what the streams of shared channels start with.
+const channelStream = "channel:"
+
+// userOf is whose own stream it is; ok is false if it is another one.
+func userOf(stream mapping.ScopeKey) (key mapping.UserKey, ok bool) {
+	const own = "user:"
+	tenant, rest := "", string(stream)
+	if i := strings.IndexByte(rest, ':'); i >= 0 {
+		if slash := strings.LastIndexByte(rest[:i], '/'); slash >= 0 {
+			tenant, rest = rest[:slash+1], rest[slash+1:]
+		}
+	}
+	if !strings.HasPrefix(rest, own) {
+		return "", false
+	}
+	return mapping.UserKey(tenant + rest[len(own):]), true
+}
+
+// streamOf is the stream of a user's own.
+func streamOf(key mapping.UserKey) mapping.ScopeKey {
+	return own(key, "user:")
+}
+
+// own puts a scope's name before a user's key, behind the tenant.
+func own(key mapping.UserKey, name string) mapping.ScopeKey {
+	text := string(key)
+	if !strings.HasPrefix(text, `"`) {
+		if slash := strings.IndexByte(text, '/'); slash >= 0 {
+			return mapping.ScopeKey(text[:slash+1] + name + text[slash+1:])
+		}
+	}
+	return mapping.ScopeKey(name + text)
+}
+
+// streamOfChannel is where what a channel alone misses is kept.
+func (r *Relay) streamOfChannel(name string) mapping.ScopeKey {
+	if _, key, ok := r.mapper.UserOf(name); ok {
+		return streamOf(key)
+	}
+	return mapping.ScopeKey(channelStream + name)
+}
+
+// overflow notes that the window lacks changes of a table: clients of it that
+// come from here on are told to load it again. It says whether it took the room
+// of an entry. r.mu is held.
+func (r *Relay) overflow(page *page, table string) bool {
+	if r.overflown[table] == r.epoch {
+		return false
+	}
+	r.overflown[table] = r.epoch
+	r.log.Warn("the window is full (channels.window); clients of a table that come now are told to load it again", "table", table)
+	c := harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation), Table: r.mapper.NameOf(table)}
+	r.keep(page, everybody, table, string(c.AppendJSON(nil)))
+	return true
+}

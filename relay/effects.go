@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/chorusd/chorusd/audience"
+	"github.com/chorusd/chorusd/binlog"
+	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/redisstate"
+)
+
+// note keeps for a user who is not there that his scopes or attributes have
+// changed: what that gave or took is refilled when he comes.
+func (r *Relay) note(ctx context.Context, page *page, n audience.Note) error {
+	what := selection{Scope: n.Scope}
+	if n.Scope == "" {
+		what.User = n.User
+	}
+	item := what.item("")
+	if err := r.window.reserve(ctx, 1); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.window.size() >= r.cfg.Window {
+		// Whoever comes is told to load everything again.
+		if !r.overflow(page, "") {
+			r.window.release(1)
+		}
+		return nil
+	}
+	r.keep(page, streamOf(n.User), item.Table, item.Key)
+	return nil
+}
+
+// effects refills those who are there with what a transaction gave them or took
+// from them beside the rows that it changed. The jobs are in Redis before the
+// transaction is settled.
+func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
+	channels := map[string][]string{} // by item
+	add := func(s selection, u *mapping.User) {
+		item := s.item("").Key
+		for _, name := range u.Channels {
+			if name != "" {
+				channels[item] = append(channels[item], name)
+			}
+		}
+	}
+	for _, m := range fx.Memberships {
+		add(selection{Scope: m.Scope}, m.User)
+	}
+	for _, u := range fx.Users {
+		add(selection{User: u.Is.Key}, u.Is)
+	}
+	var starts []redisstate.JobStart
+	for _, item := range slices.Sorted(maps.Keys(channels)) {
+		starts = append(starts, redisstate.JobStart{Channels: channels[item], Items: []redisstate.RecordKey{{Key: item}}})
+	}
+	made, err := r.makeJobs(ctx, starts)
+	r.list(made)
+	return err
+}
+
+// tables are the IDs of all tables of the mapping.
+func (r *Relay) tables() []string {
+	var tables []string
+	for _, name := range r.refillMapper.Uses().Mapped.Names {
+		tables = append(tables, r.refillMapper.TablesOf(name)...)
+	}
+	return tables
+}
+
+// pagesOf are the ways to find a table's rows of a selection.
+func pagesOf(plan *mapping.Plan, s *selection) []binlog.Selection {
+	ways := plan.Selections(s.Scope)
+	pages := make([]binlog.Selection, len(ways))
+	for i, way := range ways {
+		pages[i] = binlog.Selection{Reference: reference(way.From), In: way.In}
+		for _, via := range way.Via {
+			pages[i].Via = append(pages[i].Via, binlog.Hop{Table: via.Table, Key: via.Key, Reference: reference(via.From)})
+		}
+	}
+	return pages
+}
+
+func reference(c mapping.Columns) binlog.Reference {
+	return binlog.Reference{Columns: c.Names, TypeColumn: c.TypeColumn, TypeText: c.TypeText}
+}
