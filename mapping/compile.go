@@ -39,6 +39,7 @@ func (m *Mapper) compile(r fitted, t *binlog.Table) (*Plan, []Problem) {
 	}
 	p.where = c.condition("where", r.table.Where, users)
 	p.compileDependence(c)
+	p.compilePolicy(c)
 	p.columns = c.read
 	return p, c.list
 }

@@ -100,6 +100,11 @@ type Table struct {
 	Where string `koanf:"where"`
 	// Columns says how fields are made, by their names.
 	Columns map[string]Column `koanf:"columns"`
+	// Authorize is "laravel" if the app's policies are asked, too, whether a
+	// user whom VisibleTo and Where let see a row may do so; else empty.
+	Authorize string `koanf:"authorize"`
+	// Ability is what is asked of the policy; empty: "view".
+	Ability string `koanf:"ability"`
 	// Casts chooses the JSON form of a column where it is not the type's own.
 	Casts map[string]string `koanf:"casts"`
 	// NotSecret lists columns that only look like secrets, see Mapper.Leaks.
@@ -107,7 +112,7 @@ type Table struct {
 	// Broadcast is a preset for Event, Payload and UserChannel: "chorus"
 	// (the default) or "model" (Laravel's model broadcasting).
 	Broadcast string `koanf:"broadcast"`
-	// Model is the Eloquent class, needed by the preset "model".
+	// Model is the Eloquent class, needed by the preset "model" and by Authorize.
 	Model string `koanf:"model"`
 	// Event is the event's name; {operation}, {Operation} and {model} are filled in.
 	Event string `koanf:"event"`

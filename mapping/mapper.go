@@ -190,6 +190,7 @@ func (m *Mapper) newRule(name string, t Table, cfg Config, database string) (*ru
 	}
 	sourceKnown := err == nil
 	r.checkFields(&wrong)
+	r.checkPolicy(&wrong)
 	userChannel := cfg.UserChannel
 	event := harmonic.EventCreated
 	switch t.Broadcast {

@@ -49,3 +49,7 @@ func (p *Plan) UserNamed(id string) (UserKey, error) {
 	}
 	return UserKey(append(appendTenant(nil, p.rule.tenant), id...)), nil
 }
+
+// KeyOf puts a tenant, empty without tenants, and the JSON of a user's key
+// together again that Split has parted.
+func KeyOf(tenant, id string) UserKey { return UserKey(append(appendTenant(nil, tenant), id...)) }

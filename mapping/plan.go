@@ -69,6 +69,9 @@ type Plan struct {
 	decisive []int // that say who sees a row
 	varying  []int // that say which variant they see
 
+	policy     *Policy     // nil: the rules alone say who sees a row
+	attributes []attribute // of the model that the policy is asked about
+
 	unroutable   int // keys of the change at hand that no channel has a name for
 	images       [2]image
 	one          [1]*User

@@ -77,7 +77,7 @@ func (p *Plan) movement(c *binlog.Change, still bool) movement {
 	}
 	return movement{
 		sameKey: true,
-		touched: p.touched(c),
+		touched: p.touched(c) || p.alteredModel(c),
 		moved:   !still && !p.exact || !same(c, p.decisive),
 		varied:  len(p.conditions) > 0 && (!still || !same(c, p.varying)),
 	}
@@ -228,6 +228,9 @@ func keep[T comparable](dst, a, b []T, in bool) []T {
 // see other fields than before; only if compared are there any of these.
 func (p *Plan) changed(r *routing, c *binlog.Change, compared bool) error {
 	kept := &r.kept
+	if p.policy != nil {
+		return nil // it may look at any column
+	}
 	if !kept.due || len(p.conditions) == 0 && !p.made { // it is due since a field was touched
 		return nil
 	}

@@ -25,8 +25,17 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	if len(names) == 0 {
 		return nil
 	}
+	at := time.UnixMicro(int64(c.Time))
 	var err error
-	if r.payload, err = h.AppendPayload(r.payload[:0], t.id, time.UnixMicro(int64(c.Time))); err != nil {
+	switch {
+	case h.Plan.Policy() == nil:
+		r.payload, err = h.AppendPayload(r.payload[:0], t.id, at)
+	case h.Operation == harmonic.Delete: // nobody knows what the policy let them see of it
+		r.payload, err = h.Plan.AppendGone(r.payload[:0], t.id, at, t.key)
+	default:
+		return r.gather(ctx, t, h, names)
+	}
+	if err != nil {
 		return err
 	}
 	m := &message{

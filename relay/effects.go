@@ -39,6 +39,9 @@ func (r *Relay) note(ctx context.Context, page *page, n audience.Note) error {
 // from them beside the rows that it changed. The jobs are in Redis before the
 // transaction is settled.
 func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
+	if len(fx.Memberships)+len(fx.Users)+len(fx.Parents) > 0 {
+		r.insights++
+	}
 	channels := map[string][]string{} // by item
 	add := func(s selection, u *mapping.User) {
 		item := s.item("").Key

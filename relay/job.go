@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/redisstate"
@@ -17,6 +18,9 @@ type job struct {
 	id       string
 	channels []string
 	items    []redisstate.JobItem
+	// due is when its turn may come, after so many tries to have the app asked.
+	due   time.Time
+	tries int
 }
 
 // selection is an item that stands for many records.
@@ -34,6 +38,8 @@ type selection struct {
 	From string `json:"from,omitempty"`
 	// Keys are records that have changed while they were sent, in place of a page.
 	Keys []string `json:"keys,omitempty"`
+	// Ask says why the app is asked about them; empty: it is not the reason.
+	Ask string `json:"ask,omitempty"`
 }
 
 // selectionHead is what tells an item that is a selection from others.
@@ -112,6 +118,9 @@ func (r *Relay) wakeJobs() {
 	}
 }
 
+// wakeLater has it look again when a job is due.
+func (r *Relay) wakeLater(after time.Duration) { time.AfterFunc(after, r.wakeJobs) }
+
 // nextJob is the one whose turn it is; nil if there is none, or if nobody
 // knows yet who is there.
 func (r *Relay) nextJob() *job {
@@ -120,8 +129,13 @@ func (r *Relay) nextJob() *job {
 	if len(r.jobs) == 0 || !r.polled {
 		return nil
 	}
-	j := r.jobs[0]
-	r.jobs = r.jobs[1:]
+	now := time.Now()
+	at := slices.IndexFunc(r.jobs, func(j *job) bool { return !now.Before(j.due) })
+	if at < 0 {
+		return nil
+	}
+	j := r.jobs[at]
+	r.jobs = slices.Delete(r.jobs, at, at+1)
 	return j
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/policy"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
 )
@@ -66,7 +67,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 	}
 	var left []redisstate.RecordKey
 	if len(out.again) > 0 {
-		left = append(left, selection{Scope: s.Scope, All: s.All, Keys: out.again}.item(item.Table))
+		left = append(left, selection{Scope: s.Scope, All: s.All, Ask: s.Ask, Keys: out.again}.item(item.Table))
 	}
 	switch {
 	case s.Keys != nil:
@@ -117,6 +118,9 @@ type outcome struct {
 	again []string // keys of records to read again
 	next  string   // where the next page begins; empty after the last
 	parts int      // ways in which a selection finds rows
+	// undecided is what the app has not answered, and answers what it has.
+	undecided undecided
+	answers   *answers
 }
 
 // refillChunk sends one chunk and waits until it was accepted. The database
@@ -144,7 +148,10 @@ func (r *Relay) refillChunk(ctx context.Context, j *job, what reading) (out outc
 			return outcome{}, err
 		}
 	}
-	return out, sent.wait(ctx)
+	if err := sent.wait(ctx); err != nil {
+		return outcome{}, err
+	}
+	return out, r.askLater(ctx, j, what, &out)
 }
 
 // pauseAfter is how long to wait after the database has failed so often.
@@ -201,6 +208,9 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 		return outcome{}, err
 	}
 	if err := r.await(ctx, func() bool { return r.tail.Covers(read.upto) }); err != nil {
+		return outcome{}, err
+	}
+	if read.answers, err = r.askBack(ctx, j, what, read, watch.later); err != nil {
 		return outcome{}, err
 	}
 	err = r.between(ctx, func(ctx context.Context) error {
@@ -282,7 +292,7 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	if err := r.learnOf(ctx, plan, b, view); err != nil {
 		return err
 	}
-	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent}
+	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent, outcome: &b.outcome, denies: what.denies(), asked: what.asked()}
 	if what.selection != nil {
 		s.scope = what.selection.Scope
 	}
@@ -330,6 +340,10 @@ type sending struct {
 	id    harmonic.ID
 	at    time.Time
 	sent  *tally
+	// denies says that who is denied a record by the app is told so, asked
+	// that it is read for nothing but to ask that.
+	denies, asked bool
+	*outcome
 }
 
 // send tells of one record; row is nil if it is gone. All who do not see a
@@ -342,7 +356,9 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 	for _, u := range to.users {
 		name := u.Channels[s.plan.Template()]
 		if row == nil {
-			gone = append(gone, name)
+			if !s.asked {
+				gone = append(gone, name)
+			}
 			continue
 		}
 		visible, variant, _, err := s.plan.Judge(row, s.view, u, "", nil)
@@ -350,7 +366,17 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		case err != nil:
 			return &finalError{err}
 		case visible:
-			variants[variant] = append(variants[variant], name)
+			switch s.answers.about(key, u) {
+			case policy.Yes:
+				variants[variant] = append(variants[variant], name)
+			case policy.Unknown:
+				s.undecided.add(key, name)
+			case policy.No:
+				if s.denies || s.scope != "" && !s.view.IsMember(u, s.scope) {
+					gone = append(gone, name)
+				}
+			}
+		case s.asked: // they were told when it changed
 		case named || !s.view.IsMember(u, s.scope):
 			gone = append(gone, name)
 		}

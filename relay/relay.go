@@ -77,6 +77,7 @@ type Relay struct {
 	cfg       Config
 	source    Source
 	publisher Publisher
+	policies  Policies
 	state     *redisstate.Store
 	log       *slog.Logger
 	metrics   *metrics
@@ -88,6 +89,10 @@ type Relay struct {
 	link    *link
 	notices chan []pusher.WebhookEvent
 	jobWake chan struct{}
+
+	// What makes what those need who ask now and then.
+	newMapper func() *mapping.Mapper
+	newReader func() Reader
 
 	// Of the goroutine that reads.
 	reading *collector
@@ -103,6 +108,7 @@ type Relay struct {
 	versions     map[string]string // of the tables' schemas, by their IDs
 	again        []audience.Load   // users to be read again
 	errands      chan errand
+	insights     uint64 // how often what is known of users or parents has changed
 
 	// Of the goroutine that refills.
 	refillMapper *mapping.Mapper
@@ -145,7 +151,9 @@ type Relay struct {
 type Parts struct {
 	Source    Source
 	Publisher Publisher
-	State     *redisstate.Store
+	// Policies may be nil if no table has a policy.
+	Policies Policies
+	State    *redisstate.Store
 	// NewMapper makes a mapper of the rules: one is for one goroutine.
 	NewMapper func() *mapping.Mapper
 	// NewReader makes a reader, which is for one goroutine as well.
@@ -157,9 +165,10 @@ type Parts struct {
 // New puts a relay together; Run starts it.
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
-		cfg: cfg, source: p.Source, publisher: p.Publisher, state: p.State, log: p.Logger,
+		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
+		newMapper: p.NewMapper, newReader: p.NewReader,
 		reading: newCollector(p.NewMapper(), cfg.Dir),
 		mapper:  p.NewMapper(), lookups: newLookups(p.NewReader()), errands: make(chan errand),
 		refillMapper: p.NewMapper(), reader: p.NewReader(), shapes: map[binlog.TableName]*binlog.Table{},
@@ -218,6 +227,12 @@ func (r *Relay) Run(ctx context.Context) error {
 		return r.watch(ctx)
 	}, work)
 	spawn(&working, r.refillAll, work)
+	if r.policies != nil {
+		spawn(&working, func(ctx context.Context) error {
+			r.policies.Run(ctx)
+			return nil
+		}, work)
+	}
 	spawn(&working, r.checkpoint, work)
 	for range r.cfg.Workers {
 		spawn(&working, r.publish, work)

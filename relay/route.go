@@ -103,6 +103,9 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	if err == nil {
 		err = r.flush(ctx, t)
 	}
+	if err == nil {
+		err = r.askAll(ctx, t)
+	}
 	if err != nil {
 		return err
 	}
@@ -122,6 +125,7 @@ type routed struct {
 	// be known of them: nobody knows who is there, or the window is full.
 	open    bool
 	waiting []pendingChange
+	asked   []*asking // records that the app is to be asked about
 }
 
 // change maps one change and sends its harmonics on their way, as far as they

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/policy"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
 	"github.com/chorusd/chorusd/transport"
@@ -31,6 +32,7 @@ type Config struct {
 	Admin    adminConfig    `koanf:"admin"`
 	Log      logConfig      `koanf:"log"`
 	Masks    masksConfig    `koanf:"masks"`
+	Laravel  laravelConfig  `koanf:"laravel"`
 	rules
 
 	origins origins
@@ -100,6 +102,32 @@ type masksConfig struct {
 	Secret Secret `koanf:"secret"`
 }
 
+// laravelConfig is how the app is asked about tables with authorize.
+type laravelConfig struct {
+	// AuthorizeURL is that of the app's callback; empty: there is none.
+	AuthorizeURL string `koanf:"authorize_url"`
+	// AllowHTTP accepts http to another machine.
+	AllowHTTP bool `koanf:"allow_http"`
+	// Secret is what both sides sign with.
+	Secret Secret `koanf:"secret"`
+	// Timeout bounds one request, with all its tries.
+	Timeout time.Duration `koanf:"timeout"`
+	// CacheTTL is how long an answer about one version of a row holds.
+	CacheTTL time.Duration `koanf:"cache_ttl"`
+	// Concurrency is how many requests are under way at most.
+	Concurrency int `koanf:"concurrency"`
+	// MaxRequestBytes bounds the body of one request.
+	MaxRequestBytes int `koanf:"max_request_bytes"`
+}
+
+// policies is the section as the package policy takes it.
+func (c laravelConfig) policies(secret func() string) policy.Config {
+	return policy.Config{
+		URL: c.AuthorizeURL, AllowHTTP: c.AllowHTTP, Secret: secret, Timeout: c.Timeout,
+		CacheTTL: c.CacheTTL, Concurrency: c.Concurrency, MaxRequestBytes: c.MaxRequestBytes,
+	}
+}
+
 type webhooksConfig struct {
 	// Listen is host:port; empty: off.
 	Listen string `koanf:"listen"`
@@ -139,6 +167,12 @@ func defaultConfig() Config {
 			PollInterval: 5 * time.Second,
 			Lease:        15 * time.Second,
 			Window:       100_000,
+		},
+		Laravel: laravelConfig{
+			Timeout:         policy.DefaultTimeout,
+			CacheTTL:        policy.DefaultCacheTTL,
+			Concurrency:     policy.DefaultConcurrency,
+			MaxRequestBytes: policy.DefaultMaxRequestBytes,
 		},
 		Webhooks: webhooksConfig{Path: "/webhooks"},
 		Admin:    adminConfig{Listen: "127.0.0.1:9187"},
@@ -216,6 +250,16 @@ func (c Config) mapping() mapping.Config {
 		Tables: c.Tables, Users: c.Users, Scopes: c.Scopes, Masks: mapping.Masks{Secret: string(c.Masks.Secret)},
 		UserChannel: c.Channels.User, TablePrefix: c.MySQL.TablePrefix,
 	}
+}
+
+// asksLaravel says whether the app's policies are asked about some table.
+func (c Config) asksLaravel() bool {
+	for _, t := range c.Tables {
+		if t.Authorize != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // at is where key, such as "tables.todos.fields", was set, or else the nearest

@@ -38,6 +38,10 @@ func (l *loader) validate(cfg Config) {
 		l.check("channels.lease", leaseProblem(cfg.Channels.Lease, cfg.Channels.PollInterval))
 	}
 
+	if cfg.Laravel.AuthorizeURL != "" || cfg.asksLaravel() {
+		l.adopt(cfg.Laravel.policies(func() string { return string(cfg.Laravel.Secret) }).Validate())
+	}
+
 	l.check("webhooks.listen", listenProblem(cfg.Webhooks.Listen, "127.0.0.1:8081"))
 	l.check("webhooks.path", pathProblem(cfg.Webhooks.Path))
 	l.check("admin.listen", listenProblem(cfg.Admin.Listen, "127.0.0.1:9187"))

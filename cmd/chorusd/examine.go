@@ -11,6 +11,7 @@ import (
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/policy"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
 	"github.com/chorusd/chorusd/transport"
@@ -25,6 +26,7 @@ type examined struct {
 	newMapper func() *mapping.Mapper // another one of the same rules
 	store     *redisstate.Store      // nil if it cannot be reached
 	publisher *pusher.Client
+	policies  *policy.Client // nil if no table asks the app
 
 	problems problems
 	// passing are those that waiting may mend: a server that is away.
@@ -75,6 +77,7 @@ func examine(ctx context.Context, cfg Config, log *slog.Logger) *examined {
 	}
 	wrong = append(wrong, x.examineMySQL(ctx, cfg)...)
 	x.examinePusher(ctx, cfg, log)
+	x.examineLaravel(ctx, cfg, log)
 	x.problems.addRules(cfg, wrong)
 	return x
 }
@@ -147,6 +150,26 @@ func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logg
 		x.problems.add(at, "%v; see that pusher.host, pusher.tls, pusher.app_id, pusher.key and pusher.secret are those of the server's app", err)
 	default:
 		x.passing.add(at, "%v; see that the server runs and that pusher.host is its address", err)
+	}
+}
+
+func (x *examined) examineLaravel(ctx context.Context, cfg Config, log *slog.Logger) {
+	if !cfg.asksLaravel() {
+		return
+	}
+	at := cfg.at("laravel.authorize_url")
+	client, err := policy.New(cfg.Laravel.policies(cfg.secret("laravel.secret", cfg.Laravel.Secret, log)), log, policy.Options{})
+	if err != nil {
+		x.problems.add(at, "%v", err)
+		return
+	}
+	x.policies = client
+	if err := client.Check(ctx); err != nil {
+		list := &x.problems
+		if e, ok := errors.AsType[*policy.Error](err); ok && e.Class == policy.Unavailable {
+			list = &x.warnings // the other tables need not wait for it
+		}
+		list.add(at, "laravel.authorize_url: %v", err)
 	}
 }
 

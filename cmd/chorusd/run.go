@@ -88,11 +88,15 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 		closeListener(webhooks)
 		return err
 	}
-	r := relay.New(start, relay.Parts{
+	parts := relay.Parts{
 		Source: source, NewReader: func() relay.Reader { return binlog.NewReader(x.binlog, x.server) },
 		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper,
 		Logger: log, Registerer: registry,
-	})
+	}
+	if x.policies != nil { // else it would be no nil interface
+		parts.Policies = x.policies
+	}
+	r := relay.New(start, parts)
 
 	// The servers end after the relay: its lag is worth seeing until then.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
