@@ -78,7 +78,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 			return err
 		},
 	}
-	root.AddCommand(runCommand(), checkCommand(), channelsCommand(), deadLettersCommand(), version)
+	root.AddCommand(runCommand(), checkCommand(), channelsCommand(), deadLettersCommand(), explainCommand(), version)
 	return root
 }
 

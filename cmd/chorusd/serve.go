@@ -26,29 +26,32 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	return nil
 }
 
-// adminHandler tells how chorusd does. It changes nothing and shows no user's data.
+// adminHandler tells how chorusd does. It changes nothing, and shows users' data
+// to this machine alone.
 func adminHandler(r *relay.Relay, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")
 	})
-	status := func(w http.ResponseWriter, code int, s relay.Status) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(code)
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(s)
-	}
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		s, code := r.Status(), http.StatusOK
 		if !s.Ready() {
 			code = http.StatusServiceUnavailable
 		}
-		status(w, code, s)
+		writeJSON(w, code, s)
 	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { status(w, http.StatusOK, r.Status()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, r.Status()) })
+	mux.HandleFunc("GET "+explainPath, explainHandler(r.Explain))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(v)
 }
 
 // webhookHandler takes the Pusher server's webhooks at one path.
