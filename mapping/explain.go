@@ -33,6 +33,22 @@ type Explanation struct {
 	// Alternatives are those of visible_to; one suffices.
 	Alternatives []AlternativeFinding `json:"alternatives"`
 	Fields       []FieldFinding       `json:"fields"`
+	// Policy is what the app is asked besides; nil if it is not.
+	Policy *PolicyFinding `json:"policy,omitempty"`
+}
+
+// PolicyFinding is what came of a policy of the app's.
+type PolicyFinding struct {
+	Model   string  `json:"model"`
+	Ability string  `json:"ability"`
+	Holds   Finding `json:"holds"`
+	Why     string  `json:"why"`
+}
+
+// Asked takes what the app says.
+func (e *Explanation) Asked(holds Finding, why string) {
+	e.Policy.Holds, e.Policy.Why = holds, why
+	e.Visible = allOf(e.Visible, holds)
 }
 
 // ConditionFinding is what came of a condition.
@@ -88,7 +104,8 @@ type FieldFinding struct {
 
 // Explain says why the user with a key sees a row by a view, or does not. A
 // user who is not connected by it has no attributes or memberships that are
-// known; what depends on them is unknown.
+// known; what depends on them is unknown. The app is for the caller to ask: of
+// a plan with a policy, it is yes only as far as the rules go, see Asked.
 func (p *Plan) Explain(row *binlog.Row, view View, key UserKey) (Explanation, error) {
 	x := explainer{plan: p, row: row, view: view, key: key, user: view.User(key)}
 	fields, err := x.fields()
@@ -108,6 +125,9 @@ func (p *Plan) Explain(row *binlog.Row, view View, key UserKey) (Explanation, er
 			return Explanation{}, err
 		}
 		e.Where, e.Visible = &where, allOf(e.Visible, where.Holds)
+	}
+	if p.policy != nil {
+		e.Policy = &PolicyFinding{Model: p.policy.Model, Ability: p.policy.Ability, Holds: UpToLaravel}
 	}
 	return e, nil
 }

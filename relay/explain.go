@@ -8,6 +8,7 @@ import (
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/policy"
 )
 
 // Explained is what is known of a record and a user, and why he sees it or not.
@@ -78,8 +79,49 @@ func (r *Relay) Explain(ctx context.Context, table, key, user string) (Explained
 		return Explained{}, fmt.Errorf("wait until the binary log is read up to %s: %w", upto, err)
 	}
 	e.Position = upto.String()
-	err = r.between(ctx, func(ctx context.Context) error { return r.explain(ctx, &e, shape, user, row) })
+	var question *policy.Row
+	var subject policy.Subject
+	err = r.between(ctx, func(ctx context.Context) (err error) {
+		if err = r.explain(ctx, &e, shape, user, row); err != nil || e.Explanation == nil || e.Explanation.Policy == nil {
+			return err
+		}
+		subject, question, err = r.questionOf(&e, shape, row)
+		return err
+	})
+	if err == nil && question != nil {
+		r.explainPolicy(ctx, &e, subject, question)
+	}
 	return e, err
+}
+
+// questionOf is what the app is to be asked about the record and the user.
+func (r *Relay) questionOf(e *Explained, shape *binlog.Table, row *binlog.Row) (policy.Subject, *policy.Row, error) {
+	plan, err := r.mapper.PlanOf(e.Table, shape)
+	if err != nil {
+		return policy.Subject{}, nil, err
+	}
+	data, err := plan.AppendModel(nil, row)
+	_, id := e.User.Split()
+	return subjectOf(plan), &policy.Row{Key: e.Key, Data: data, Users: []policy.User{{ID: id, Version: r.insights}}}, err
+}
+
+// explainPolicy asks the app, unless the rules keep the row from the user
+// anyway.
+func (r *Relay) explainPolicy(ctx context.Context, e *Explained, s policy.Subject, row *policy.Row) {
+	x := e.Explanation
+	if x.Visible == mapping.No {
+		x.Asked(mapping.UpToLaravel, "it is not asked, since the rules keep the row from the user")
+		return
+	}
+	v := r.policies.Ask(ctx, s, []policy.Row{*row})[0]
+	switch v.Answers[0] {
+	case policy.Yes:
+		x.Asked(mapping.Yes, "the app says so")
+	case policy.No:
+		x.Asked(mapping.No, "the app says so")
+	default:
+		x.Asked(mapping.Untold, v.Err.Error())
+	}
 }
 
 // explain fills in what is known between two transactions.

@@ -136,11 +136,10 @@ func (r *Relay) questions(ctx context.Context, j *job, what reading, b *back, la
 	if err != nil {
 		return s, nil, &finalError{err}
 	}
-	p := plan.Policy()
-	if p == nil {
+	if plan.Policy() == nil {
 		return s, nil, nil
 	}
-	s = policy.Subject{Table: plan.Table(), Tenant: plan.Tenant(), Model: p.Model, Ability: p.Ability}
+	s = subjectOf(plan)
 	_, view := r.audience.Views()
 	if err := r.learnOf(ctx, plan, b, view); err != nil {
 		return s, nil, err
@@ -168,6 +167,12 @@ func (r *Relay) questions(ctx context.Context, j *job, what reading, b *back, la
 		rows = append(rows, policy.Row{Key: key, Data: data, Users: users})
 	}
 	return s, rows, nil
+}
+
+// subjectOf is what the app is asked about a plan's rows.
+func subjectOf(plan *mapping.Plan) policy.Subject {
+	p := plan.Policy()
+	return policy.Subject{Table: plan.Table(), Tenant: plan.Tenant(), Model: p.Model, Ability: p.Ability}
 }
 
 // candidates are the users who see a row by the rules.

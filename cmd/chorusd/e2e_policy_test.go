@@ -115,6 +115,17 @@ model = 'App\Models\Message'
 		one = append(one, `update messages 2 {"id":2,"body":"unlocked"}`)
 		expect("unlocked", map[int][]string{7: one, 8: one})
 
+		explained := func(user, key, want string) {
+			t.Helper()
+			if code, out := s.run(t, "explain", "--user", user, "--table", "messages", "--key", key); code != 0 || !strings.Contains(out, want) {
+				t.Errorf("explain exits with %d and does not say %q:\n%s", code, want, out)
+			}
+		}
+		explained("7", "1", `no       view of App\Models\Message: the app says so`)
+		explained("7", "2", "user 7 sees row [2] of messages")
+		explained("9", "2", "whether user 9 sees row [2] of messages cannot be told")
+		explained("10", "2", "it is not asked, since the rules keep the row from the user")
+
 		for _, fault := range []policytest.Fault{policytest.Down, policytest.Forged, policytest.FewLetters} {
 			a.set(fault)
 			before := a.Count()
@@ -130,6 +141,16 @@ model = 'App\Models\Message'
 			one = append(one, fmt.Sprintf(`update messages 2 {"id":2,"body":"%s"}`, fault))
 			expect("after "+fault.String(), map[int][]string{7: one, 8: one})
 		}
+
+		// Who is let into the room gets what the policy lets him see of it.
+		s.db.MustExec(t, "INSERT INTO seats VALUES (4, 3, 10)")
+		eventually(t, "user 10 has the row", func() bool { return slices.Equal(got(10), one[len(one)-1:]) })
+		s.db.MustExec(t, "DELETE FROM seats WHERE id = 4")
+		eventually(t, "user 10 has lost it", func() bool { return slices.Contains(got(10), `delete messages 2 {"id":2}`) })
+		if texts := got(10); slices.ContainsFunc(texts, func(s string) bool { return strings.HasPrefix(s, "update messages 1") }) {
+			t.Errorf("user 10 got what is locked: %q", texts)
+		}
+
 		s.db.MustExec(t, "DELETE FROM messages WHERE id = 2")
 		one = append(one, `delete messages 2 {"id":2}`)
 		for _, user := range []int{7, 8} {

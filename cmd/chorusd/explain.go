@@ -120,7 +120,7 @@ var headlines = map[mapping.Finding]string{
 	mapping.Yes:         "user %s sees row %s of %s\n",
 	mapping.No:          "user %s does not see row %s of %s\n",
 	mapping.Untold:      "whether user %s sees row %s of %s cannot be told\n",
-	mapping.UpToLaravel: "user %s sees row %s of %s if Laravel lets him hear a channel\n",
+	mapping.UpToLaravel: "user %s sees row %s of %s if Laravel says so\n",
 }
 
 // printExplained writes an explanation for people.
@@ -141,6 +141,10 @@ func printExplained(out io.Writer, e *relay.Explained) error {
 		if x.Where != nil {
 			fmt.Fprint(&b, "\nwhere\n")
 			printLine(&b, "  ", string(x.Where.Holds), condition(x.Where))
+		}
+		if p := x.Policy; p != nil {
+			fmt.Fprint(&b, "\npolicy\n")
+			printLine(&b, "  ", string(p.Holds), fmt.Sprintf("%s of %s: %s", p.Ability, p.Model, p.Why))
 		}
 		printFields(&b, x.Fields)
 	}

@@ -41,6 +41,7 @@ func TestPrintExplained(t *testing.T) {
 					},
 				}},
 			},
+			Policy: &mapping.PolicyFinding{Model: `App\Models\Message`, Ability: "view", Holds: mapping.Untold, Why: "the app is down"},
 			Fields: []mapping.FieldFinding{
 				{Field: "id", State: "shown"}, {Field: "salary", State: "hidden", By: role}, {Field: "body", State: "shown"}, {Field: "iban", State: "masked"},
 			},
@@ -63,6 +64,9 @@ visible_to, any of
 
 where
   no       a == b; a = 1, b = (not the user's to see); until 2026-11-22T18:00:00Z
+
+policy
+  unknown  view of App\Models\Message: the app is down
 
 fields
   shown    id, body
