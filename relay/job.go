@@ -267,7 +267,7 @@ func (r *Relay) capture(ctx context.Context, t *routed, table string) error {
 	r.mu.Lock()
 	var ids []string
 	for _, j := range r.listed {
-		if j.selects(t.streams) {
+		if j.selects(t) {
 			ids = append(ids, j.id)
 		}
 	}
@@ -291,11 +291,30 @@ func (r *Relay) capture(ctx context.Context, t *routed, table string) error {
 	return nil
 }
 
-// selects says whether a job has rows of one of the streams to read.
-func (j *job) selects(streams []mapping.ScopeKey) bool {
+// selects says whether a job has rows of one of the streams of the position at
+// hand to read: as those of a scope, or of all scopes of a user.
+func (j *job) selects(t *routed) bool {
 	return slices.ContainsFunc(j.items, func(i redisstate.JobItem) bool {
-		scope, ok := scopeItem(i.Key)
-		return ok && slices.Contains(streams, scope)
+		if !isSelection(i.Key) {
+			return false
+		}
+		s, err := parseSelection(i.Key)
+		switch {
+		case err != nil:
+			return false
+		case s.User == "":
+			return slices.Contains(t.streams, s.Scope)
+		}
+		return slices.Contains(t.streams, streamOf(s.User)) || t.sees(s.User, t.streams)
+	})
+}
+
+// sees says whether a user is in one of the scopes, before the transaction or
+// after it.
+func (t *routed) sees(user mapping.UserKey, scopes []mapping.ScopeKey) bool {
+	return slices.ContainsFunc([]mapping.View{t.old, t.now}, func(v mapping.View) bool {
+		u := v.User(user)
+		return u != nil && slices.ContainsFunc(scopes, func(scope mapping.ScopeKey) bool { return v.IsMember(u, scope) })
 	})
 }
 
