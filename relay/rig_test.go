@@ -53,6 +53,9 @@ type rig struct {
 	broken chan error
 	done   chan error // why the relay ended
 	stop   func() error
+
+	mapper   func(testing.TB) *mapping.Mapper
+	policies Policies
 }
 
 const testGeneration harmonic.Generation = 42
@@ -64,7 +67,8 @@ func newRig(t testing.TB) *rig {
 	db := servicestest.NewRedisDatabase(t)
 	r := &rig{
 		t: t, world: w, server: newServer(t, w), polls: make(chan struct{}), broken: make(chan error),
-		redis: redisstate.Config{Addr: db.Addr, DB: db.Number, Prefix: "test:"},
+		mapper: newMapper,
+		redis:  redisstate.Config{Addr: db.Addr, DB: db.Number, Prefix: "test:"},
 		cfg: Config{
 			From: position(0), Generation: testGeneration, Source: "here",
 			PollInterval: 2 * time.Millisecond, Lease: time.Millisecond, Window: 1000, Workers: 4,
@@ -104,12 +108,15 @@ func (r *rig) turn(ctx context.Context) error {
 
 func newMapper(t testing.TB) *mapping.Mapper {
 	t.Helper()
-	m, problems := mapping.New(mapping.Config{
-		UserChannel: "chorus.user.{id}",
-		Tables: map[string]mapping.Table{"todos": {
-			Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: mapping.AnyOf("user:{user_id}", "channel:team.{team_id}"),
-		}},
-	}, "app", time.UTC)
+	return mapperOf(t, mapping.Table{
+		Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: mapping.AnyOf("user:{user_id}", "channel:team.{team_id}"),
+	})
+}
+
+// mapperOf maps todos by a rule.
+func mapperOf(t testing.TB, rule mapping.Table) *mapping.Mapper {
+	t.Helper()
+	m, problems := mapping.New(mapping.Config{UserChannel: "chorus.user.{id}", Tables: map[string]mapping.Table{"todos": rule}}, "app", time.UTC)
 	problems = append(problems, m.Check(map[binlog.TableName]*binlog.Table{todos.Name: todos})...)
 	for _, p := range problems {
 		t.Fatal(p)
@@ -134,7 +141,8 @@ func (r *rig) open() *redisstate.Store {
 func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
 	return New(cfg, Parts{
 		Source: r.world, NewReader: func() Reader { return r.world }, Publisher: r.server, State: store,
-		NewMapper: func() *mapping.Mapper { return newMapper(r.t) }, Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
+		Policies: r.policies, NewMapper: func() *mapping.Mapper { return r.mapper(r.t) },
+		Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
 	})
 }
 
