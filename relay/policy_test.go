@@ -75,6 +75,7 @@ func newPolicyRig(t testing.TB) (*rig, *app) {
 	r, a := newRig(t), &app{t: t}
 	r.policies = a
 	r.mapper = func(t testing.TB) *mapping.Mapper {
+		t.Helper()
 		return mapperOf(t, mapping.Table{
 			Fields: []string{"id", "user_id", "team_id", "v"}, VisibleTo: mapping.AnyOf("user:{user_id}"), Authorize: "laravel", Model: "Todo",
 		})

@@ -142,6 +142,10 @@ model = 'App\Models\Message'
 			expect("after "+fault.String(), map[int][]string{7: one, 8: one})
 		}
 
+		if asked, failed := d.metric(t, "chorusd_policy_questions_total"), d.metric(t, "chorusd_policy_failed_requests_total"); asked < 3 || failed < 1 || d.metric(t, "chorusd_policy_up") != 1 {
+			t.Errorf("after a restart while the app was broken, %v pairs were asked about and %v requests have failed", asked, failed)
+		}
+
 		// Who is let into the room gets what the policy lets him see of it.
 		s.db.MustExec(t, "INSERT INTO seats VALUES (4, 3, 10)")
 		eventually(t, "user 10 has the row", func() bool { return slices.Equal(got(10), one[len(one)-1:]) })

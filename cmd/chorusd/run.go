@@ -95,6 +95,7 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	}
 	if x.policies != nil { // else it would be no nil interface
 		parts.Policies = x.policies
+		registerPolicies(registry, x.policies)
 	}
 	r := relay.New(start, parts)
 
