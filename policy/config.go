@@ -59,7 +59,7 @@ func (c Config) Validate() []error {
 	}
 	switch secret := c.secret(); {
 	case secret == "":
-		report("secret", "is missing, with which requests and answers are signed; make one with `openssl rand -hex 32` and set it here (CHORUSD_LARAVEL_SECRET or CHORUSD_LARAVEL_SECRET_FILE) and in the app (CHORUSD_SECRET)")
+		report("secret", "is missing, with which requests and answers are signed; make one with `openssl rand -hex 32` and set it here (CHORUSD_LARAVEL_SECRET or CHORUSD_LARAVEL_SECRET_FILE) and in the app (CHORUSD_SECRETS)")
 	case strings.TrimSpace(secret) != secret:
 		report("secret", "starts or ends with white space; remove it")
 	case len(secret) < minSecret:

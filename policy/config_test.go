@@ -18,7 +18,7 @@ func TestBadConfig(t *testing.T) {
 		{"a password", func(c *Config) { c.URL = "https://me:pw@app.example/" }, `laravel.authorize_url: has a user or a password in it, which would show in logs; take it out, the signature says who asks`},
 		{"a fragment", func(c *Config) { c.URL = "https://app.example/#a" }, `laravel.authorize_url: is "https://app.example/#a", whose part behind # is never sent; take it out`},
 		{"http", func(c *Config) { c.URL = "http://app.example/" }, `laravel.authorize_url: is "http://app.example/", and whole rows would cross the network unencrypted; use https, or set laravel.allow_http = true for a network that you trust`},
-		{"no secret", func(c *Config) { c.Secret = nil }, "laravel.secret: is missing, with which requests and answers are signed; make one with `openssl rand -hex 32` and set it here (CHORUSD_LARAVEL_SECRET or CHORUSD_LARAVEL_SECRET_FILE) and in the app (CHORUSD_SECRET)"},
+		{"no secret", func(c *Config) { c.Secret = nil }, "laravel.secret: is missing, with which requests and answers are signed; make one with `openssl rand -hex 32` and set it here (CHORUSD_LARAVEL_SECRET or CHORUSD_LARAVEL_SECRET_FILE) and in the app (CHORUSD_SECRETS)"},
 		{"a short secret", func(c *Config) { c.Secret = func() string { return "hunter2" } }, "laravel.secret: has 7 bytes, and could be guessed from one request; take at least 32, made with `openssl rand -hex 32`"},
 		{"white space", func(c *Config) { c.Secret = func() string { return secret + "\n" } }, `laravel.secret: starts or ends with white space; remove it`},
 		{"no time", func(c *Config) { c.Timeout = 0 }, `laravel.timeout: is 0s; set it between 100ms and 1m0s`},
