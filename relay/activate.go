@@ -68,21 +68,51 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 	if err != nil {
 		return err
 	}
-	// Who was taken out of a scope has missed what became of its rows, too.
+	r.list(made)
+	// Who was taken out of a scope, or sees by other attributes, has missed
+	// what became of the rows since, too. From here on that is captured.
 	var more []redisstate.JobStart
-	for _, j := range made {
-		for _, item := range j.Items {
-			if s, ok := scopeItem(item.Key); ok {
-				more = append(more, redisstate.JobStart{Channels: j.Channels, Streams: []string{string(s)}, From: from})
+	err = r.between(ctx, func(context.Context) error {
+		for _, j := range made {
+			for _, item := range j.Items {
+				more = append(more, r.also(j.Channels, item.Key, from)...)
 			}
 		}
-	}
-	also, err := r.makeJobs(ctx, more)
+		mark = r.window.mark()
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	r.list(append(made, also...))
+	if err := r.window.await(ctx, mark); err != nil {
+		return err
+	}
+	if made, err = r.makeJobs(ctx, more); err != nil {
+		return err
+	}
+	r.list(made)
 	return nil
+}
+
+// also is what is to be sent beside an item that was kept for a user.
+func (r *Relay) also(channels []string, key string, from uint64) (starts []redisstate.JobStart) {
+	if !isSelection(key) {
+		return nil
+	}
+	s, err := parseSelection(key)
+	switch {
+	case err != nil:
+	case s.Scope != "":
+		starts = append(starts, redisstate.JobStart{Channels: channels, Streams: []string{string(s.Scope)}, From: from})
+	case s.User != "":
+		_, view := r.audience.Views()
+		for _, item := range r.byAttributes(view.User(s.User)) {
+			starts = append(starts, redisstate.JobStart{
+				Channels: channels, Streams: []string{string(item.Scope)}, From: from, Items: []redisstate.RecordKey{item.item("")},
+			})
+		}
+	}
+	return starts
 }
 
 // together makes jobs of notices by channel, one for all that get the same.

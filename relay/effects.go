@@ -55,15 +55,34 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		add(selection{Scope: m.Scope}, m.User)
 	}
 	for _, u := range fx.Users {
-		add(selection{User: u.Is.Key}, u.Is)
+		for _, s := range r.byAttributes(u.Is) {
+			add(s, u.Is)
+		}
+	}
+	r.follow(channels, fx.Parents)
+	if err := r.alsoTell(ctx, fx); err != nil {
+		return err
 	}
 	var starts []redisstate.JobStart
 	for _, item := range slices.Sorted(maps.Keys(channels)) {
-		starts = append(starts, redisstate.JobStart{Channels: channels[item], Items: []redisstate.RecordKey{{Key: item}}})
+		names := slices.Sorted(slices.Values(channels[item]))
+		starts = append(starts, redisstate.JobStart{Channels: slices.Compact(names), Items: []redisstate.RecordKey{{Key: item}}})
 	}
 	made, err := r.makeJobs(ctx, starts)
 	r.list(made)
 	return err
+}
+
+// byAttributes are the rows that a user may see by other attributes than
+// before: all of his scopes. He is told of each that he does not see.
+func (r *Relay) byAttributes(u *mapping.User) (list []selection) {
+	if u == nil {
+		return nil
+	}
+	for _, scope := range append(slices.Clone(r.audience.Scopes(u)), streamOf(u.Key)) {
+		list = append(list, selection{Scope: scope, All: true})
+	}
+	return list
 }
 
 // tables are the IDs of all tables of the mapping.
@@ -77,7 +96,12 @@ func (r *Relay) tables() []string {
 
 // pagesOf are the ways to find a table's rows of a selection.
 func pagesOf(plan *mapping.Plan, s *selection) []binlog.Selection {
-	ways := plan.Selections(s.Scope)
+	var ways []mapping.Selection
+	if s.Parent != nil {
+		ways = plan.Children(s.Parent.Ref)
+	} else {
+		ways = plan.Selections(s.Scope)
+	}
 	pages := make([]binlog.Selection, len(ways))
 	for i, way := range ways {
 		pages[i] = binlog.Selection{Reference: reference(way.From), In: way.In}

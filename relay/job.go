@@ -21,6 +21,31 @@ type job struct {
 	// due is when its turn may come, after so many tries to have the app asked.
 	due   time.Time
 	tries int
+	// scopes and parents are those whose rows are still to be read.
+	scopes  []mapping.ScopeKey
+	parents []*movedParent
+}
+
+// look finds out what rows a job has still to read. r.mu is held.
+func (r *Relay) look(j *job) {
+	j.scopes, j.parents = nil, nil
+	for _, item := range j.items {
+		if !isSelection(item.Key) {
+			continue
+		}
+		switch s, err := parseSelection(item.Key); {
+		case err != nil:
+		case s.Parent != nil:
+			j.parents = append(j.parents, s.Parent)
+		case s.Scope != "":
+			j.scopes = append(j.scopes, s.Scope)
+		}
+	}
+	if len(j.scopes)+len(j.parents) > 0 {
+		r.selecting[j] = true
+	} else {
+		delete(r.selecting, j)
+	}
 }
 
 // selection is an item that stands for many records.
@@ -28,6 +53,10 @@ type selection struct {
 	// Scope is whose rows are meant: of all tables if the item names none.
 	// Who is no member of it any more is told of all that he does not see.
 	Scope mapping.ScopeKey `json:"scope,omitempty"`
+	// Parent is one that leads elsewhere than it did: the rows whose paths lead
+	// through it are meant, and whoever sees one by now and did not, or did and
+	// does not.
+	Parent *movedParent `json:"parent,omitempty"`
 	// User is whose attributes have changed, for all rows of his scopes: he is
 	// told of each that he does not see.
 	User mapping.UserKey `json:"user,omitempty"`
@@ -57,15 +86,6 @@ func parseSelection(text string) (s selection, err error) {
 	rest, _ := strings.CutPrefix(text, selectionHead)
 	err = json.Unmarshal([]byte(strings.TrimSuffix(rest, "}")), &s)
 	return s, err
-}
-
-// scopeItem is the scope that an item means all the rows of.
-func scopeItem(key string) (mapping.ScopeKey, bool) {
-	if !isSelection(key) {
-		return "", false
-	}
-	s, err := parseSelection(key)
-	return s.Scope, err == nil && s.Scope != ""
 }
 
 func isSelection(key string) bool { return strings.HasPrefix(key, selectionHead) }
@@ -106,6 +126,7 @@ func (r *Relay) list(made []redisstate.Job) {
 		j := &job{id: m.ID, channels: m.Channels, items: m.Items}
 		r.jobs = append(r.jobs, j)
 		r.listed[j.id] = j
+		r.look(j)
 	}
 	r.wakeJobs()
 }
@@ -195,10 +216,13 @@ func (r *Relay) refillSome(ctx context.Context, j *job) error {
 	return r.progress(ctx, j, items, again)
 }
 
+// whoever is the channel of jobs that are for all whom it concerns.
+const whoever = ""
+
 // anybody says whether one of the job's channels is active still. Who comes
 // back later gets what he missed then. r.mu is held.
 func (r *Relay) anybody(j *job) bool {
-	return slices.ContainsFunc(j.channels, func(name string) bool { _, ok := r.active[name]; return ok })
+	return slices.ContainsFunc(j.channels, func(name string) bool { _, ok := r.active[name]; return ok || name == whoever })
 }
 
 // pick chooses the items that come next, which can be sent together; wanted is
@@ -245,6 +269,7 @@ func (r *Relay) progress(ctx context.Context, j *job, done []redisstate.JobItem,
 	defer r.mu.Unlock()
 	j.items = slices.DeleteFunc(j.items, func(i redisstate.JobItem) bool { return slices.Contains(done, i) })
 	j.put(added)
+	r.look(j)
 	return nil
 }
 
@@ -265,57 +290,32 @@ func (j *job) put(items []redisstate.JobItem) {
 // they come to it.
 func (r *Relay) capture(ctx context.Context, t *routed, table string) error {
 	r.mu.Lock()
-	var ids []string
-	for _, j := range r.listed {
-		if j.selects(t) {
-			ids = append(ids, j.id)
+	var jobs []*job
+	for j := range r.selecting {
+		if j.selects(t.streams) {
+			jobs = append(jobs, j)
 		}
 	}
 	r.mu.Unlock()
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, j := range jobs {
 		var added []redisstate.JobItem
 		err := r.persist(ctx, func(ctx context.Context) (err error) {
-			added, err = r.state.AddToJob(ctx, id, nil, []redisstate.RecordKey{{Table: table, Key: t.key}})
+			added, err = r.state.AddToJob(ctx, j.id, nil, []redisstate.RecordKey{{Table: table, Key: t.key}})
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		r.mu.Lock()
-		if j := r.listed[id]; j != nil {
-			j.put(added)
-		}
+		j.put(added)
 		r.mu.Unlock()
 	}
 	return nil
 }
 
-// selects says whether a job has rows of one of the streams of the position at
-// hand to read: as those of a scope, or of all scopes of a user.
-func (j *job) selects(t *routed) bool {
-	return slices.ContainsFunc(j.items, func(i redisstate.JobItem) bool {
-		if !isSelection(i.Key) {
-			return false
-		}
-		s, err := parseSelection(i.Key)
-		switch {
-		case err != nil:
-			return false
-		case s.User == "":
-			return slices.Contains(t.streams, s.Scope)
-		}
-		return slices.Contains(t.streams, streamOf(s.User)) || t.sees(s.User, t.streams)
-	})
-}
-
-// sees says whether a user is in one of the scopes, before the transaction or
-// after it.
-func (t *routed) sees(user mapping.UserKey, scopes []mapping.ScopeKey) bool {
-	return slices.ContainsFunc([]mapping.View{t.old, t.now}, func(v mapping.View) bool {
-		u := v.User(user)
-		return u != nil && slices.ContainsFunc(scopes, func(scope mapping.ScopeKey) bool { return v.IsMember(u, scope) })
-	})
+// selects says whether a job has rows of one of the streams to read.
+func (j *job) selects(streams []mapping.ScopeKey) bool {
+	return slices.ContainsFunc(j.scopes, func(s mapping.ScopeKey) bool { return slices.Contains(streams, s) })
 }
 
 // chunk is what is being read for a job, as it is at some point after the one

@@ -52,7 +52,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 	}
 	switch {
 	case s.User != "":
-		return r.scopesOf(ctx, s)
+		return nil, nil // there are jobs for his scopes, see activate
 	case item.Table == "":
 		var tables []redisstate.RecordKey
 		for _, table := range r.tables() {
@@ -67,7 +67,9 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 	}
 	var left []redisstate.RecordKey
 	if len(out.again) > 0 {
-		left = append(left, selection{Scope: s.Scope, All: s.All, Ask: s.Ask, Keys: out.again}.item(item.Table))
+		again := s
+		again.Keys = out.again
+		left = append(left, again.item(item.Table))
 	}
 	switch {
 	case s.Keys != nil:
@@ -79,22 +81,6 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 		left = append(left, s.item(item.Table))
 	}
 	return left, nil
-}
-
-// scopesOf makes selections of the scopes of a user whose attributes have changed.
-func (r *Relay) scopesOf(ctx context.Context, s selection) (items []redisstate.RecordKey, err error) {
-	err = r.between(ctx, func(context.Context) error {
-		_, view := r.audience.Views()
-		u := view.User(s.User)
-		if u == nil {
-			return nil
-		}
-		for _, scope := range append(r.audience.Scopes(u), streamOf(u.Key)) {
-			items = append(items, selection{Scope: scope, All: true}.item(""))
-		}
-		return nil
-	})
-	return items, err
 }
 
 // reading is what a chunk reads: records by their keys, or a page.
@@ -289,7 +275,11 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	channels := slices.Clone(j.channels)
 	r.mu.Unlock()
 	to := r.recipients(view, plan, channels)
-	if err := r.learnOf(ctx, plan, b, view); err != nil {
+	views := []mapping.View{view}
+	if what.selection != nil && what.selection.Parent != nil {
+		views = append(views, what.selection.Parent.in(view))
+	}
+	if err := r.learnOf(ctx, plan, b, views); err != nil {
 		return err
 	}
 	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent, outcome: &b.outcome, denies: what.denies(), asked: what.asked()}
@@ -303,7 +293,13 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 			}
 			continue
 		}
-		if err := s.send(ctx, key, b.found[key], to, what.selection == nil || what.selection.All); err != nil {
+		row := b.found[key]
+		if what.selection != nil && what.selection.Parent != nil && row != nil {
+			if err := s.sendMoved(ctx, key, row, what.selection.Parent); err != nil {
+				return err
+			}
+		}
+		if err := s.send(ctx, key, row, to, what.selection == nil || what.selection.All || what.selection.Parent != nil); err != nil {
 			return err
 		}
 	}
@@ -319,6 +315,9 @@ type recipients struct {
 func (r *Relay) recipients(view mapping.View, plan *mapping.Plan, channels []string) recipients {
 	var to recipients
 	for _, name := range channels {
+		if name == whoever {
+			continue
+		}
 		_, key, ok := r.mapper.UserOf(name)
 		if !ok {
 			to.shared = append(to.shared, name)

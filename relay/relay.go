@@ -136,6 +136,7 @@ type Relay struct {
 	doubt      doubt
 	jobs       []*job            // that wait for their turn
 	listed     map[string]*job   // all of them, by their IDs
+	selecting  map[*job]bool     // those with rows to read of a scope or below a parent
 	chunk      *chunk            // what is being read for one
 	resets     map[string]int    // how often each table was reset, by its ID
 	overflown  map[string]uint64 // the epoch in which the window was full, by table
@@ -175,7 +176,7 @@ func New(cfg Config, p Parts) *Relay {
 		loaderReader: p.NewReader(),
 		seq:          cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
-		active: map[string]time.Time{}, listed: map[string]*job{}, resets: map[string]int{}, overflown: map[string]uint64{},
+		active: map[string]time.Time{}, listed: map[string]*job{}, selecting: map[*job]bool{}, resets: map[string]int{}, overflown: map[string]uint64{},
 	}
 	parents := r.mapper.Uses().Parents
 	r.hasParents = len(parents.Names)+len(parents.Patterns) > 0

@@ -94,6 +94,7 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	}
 	t := &routed{page: page}
 	t.old, t.now = r.audience.Views()
+	t.moved = r.moving()
 	err := a.changes.each(func(s step) error {
 		if d := s.definition; d != nil {
 			return r.defined(ctx, page, d)
@@ -126,6 +127,8 @@ type routed struct {
 	open    bool
 	waiting []pendingChange
 	asked   []*asking // records that the app is to be asked about
+	// moved are the parents with rows that are still to be refilled.
+	moved []*movedParent
 }
 
 // change maps one change and sends its harmonics on their way, as far as they
@@ -172,6 +175,11 @@ func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, lead
 	})
 	if err != nil {
 		return fmt.Errorf("map a change of %s: %w", c.Table().Name, err)
+	}
+	for _, m := range t.moved {
+		if err := r.tellMoved(ctx, t, c, leader, m); err != nil {
+			return err
+		}
 	}
 	if unroutable > 0 {
 		r.metrics.unroutable.WithLabelValues(c.Table().Name.Table).Add(float64(unroutable))
