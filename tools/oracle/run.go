@@ -319,7 +319,8 @@ func (r *Run) converge(ctx context.Context) error {
 		late := now.Sub(began) > patience
 		if wrong != nil && (late || quiet && now.Sub(settled) > settling) {
 			want := r.history.rows(s)
-			return r.report(s, *wrong, fmt.Sprintf("%s after %v of silence, settled %v: %s", s, patience, quiet, r.clients[s].inWords(*wrong, want)))
+			return r.report(s, *wrong, fmt.Sprintf("%s, %v after the last write (chorusd is settled: %v): %s",
+				s, now.Sub(began).Round(time.Second), quiet, r.clients[s].inWords(*wrong, want)))
 		}
 		if late {
 			return fmt.Errorf("chorusd does not settle: it told of point %d of %d", r.told, r.history.point)
