@@ -170,7 +170,7 @@ type trial struct {
 func (w *trial) live(key mapping.UserKey) bool { return w.opened[key] != nil && w.loads[key] == nil }
 
 func TestStateAgainstModel(t *testing.T) {
-	runs := 20
+	runs := 8
 	if os.Getenv("TEST_FULL") != "" {
 		runs = 3_000
 	}

@@ -57,7 +57,7 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 	for _, event := range pieces {
 		piece := *m
 		piece.Event = event
-		if err := r.queue.reserve(ctx, len(data)); err != nil {
+		if err := r.queue.reserve(ctx, event); err != nil {
 			return err
 		}
 		piece.owner.add()
@@ -210,7 +210,7 @@ func (r *Relay) refillControls(ctx context.Context, j *job, items []redisstate.J
 			return fmt.Errorf("cut a message for %d channels: %w", len(j.channels), err)
 		}
 		for _, event := range pieces {
-			if err := r.queue.reserve(ctx, len(item.Key)); err != nil {
+			if err := r.queue.reserve(ctx, event); err != nil {
 				return err
 			}
 			sent.add()

@@ -42,7 +42,7 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 		Event: pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: bytes.Clone(r.payload)},
 		id:    t.id, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
 	}
-	if err := r.queue.reserve(ctx, len(m.Data)); err != nil {
+	if err := r.queue.reserve(ctx, m.Event); err != nil {
 		return err
 	}
 	m.owner.add()

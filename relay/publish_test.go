@@ -206,7 +206,7 @@ func TestOrderPerChannelHoldsUnderFailures(t *testing.T) {
 						channels = append(channels, "everybody")
 					}
 					m := &message{Event: testEvent(n, channels...), owner: r.ledger.current(1)}
-					if err := r.queue.reserve(ctx, len(m.Data)); err != nil {
+					if err := r.queue.reserve(ctx, m.Event); err != nil {
 						t.Fatal(err)
 					}
 					m.owner.(*page).add()

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -28,7 +29,9 @@ type message struct {
 	owner   acknowledger
 	kept    bool // in the window too, see doubt
 
-	// waiting counts the channels on which it is not next.
+	// lines are those of its channels, and waiting counts the ones on which it
+	// is not next.
+	lines   []*line
 	waiting int
 }
 
@@ -42,7 +45,8 @@ type queue struct {
 	batch int // most events of one request
 
 	mu       sync.Mutex
-	lines    map[string]*line
+	lines    map[string]*line // by channel; those without messages are kept for a while
+	most     int              // lines to have before the empty ones are forgotten
 	ready    []*message
 	wake     chan struct{} // a token: ready may hold something
 	messages int           // in lines, ready or handed out
@@ -54,41 +58,44 @@ type line struct {
 	busy     bool // the oldest were handed out and have left messages
 }
 
-// Bounds of the queue: what is in it, and what a message takes beside its data.
+// Bounds of the queue: what is in it, what a message takes beside its data, and
+// for each of its channels; and the lines that are kept.
 const (
 	queueBytes      = 8 << 20
 	messageOverhead = 512
+	channelOverhead = 40
+	linesKept       = 1 << 16
 )
 
 func newQueue(fits func([]pusher.Event) error, batch int) *queue {
 	return &queue{
 		room: semaphore.NewWeighted(queueBytes), fits: fits, batch: max(1, batch),
-		lines: map[string]*line{}, wake: make(chan struct{}, 1),
+		lines: map[string]*line{}, most: linesKept, wake: make(chan struct{}, 1),
 	}
 }
 
 // weight is what a message takes of the queue's room. One that is larger than
 // the whole queue is let in alone.
-func weight(data int) int64 { return min(int64(data)+messageOverhead, queueBytes) }
-
-// reserve waits for room for so much data; push or release gives it back.
-func (q *queue) reserve(ctx context.Context, data int) error {
-	return q.room.Acquire(ctx, weight(data))
+func weight(e pusher.Event) int64 {
+	return int64(min(len(e.Data)+channelOverhead*len(e.Channels)+messageOverhead, queueBytes))
 }
 
-func (q *queue) release(data int) { q.room.Release(weight(data)) }
+// reserve waits for room for an event; its message's end or release gives it back.
+func (q *queue) reserve(ctx context.Context, e pusher.Event) error {
+	return q.room.Acquire(ctx, weight(e))
+}
+
+func (q *queue) release(e pusher.Event) { q.room.Release(weight(e)) }
 
 // push adds a message for which room was reserved.
 func (q *queue) push(m *message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.messages++
-	for _, name := range m.Channels {
-		l := q.lines[name]
-		if l == nil {
-			l = &line{}
-			q.lines[name] = l
-		}
+	m.lines = make([]*line, len(m.Channels))
+	for i, name := range m.Channels {
+		l := q.line(name)
+		m.lines[i] = l
 		if l.busy || len(l.messages) > 0 {
 			m.waiting++
 		}
@@ -97,6 +104,21 @@ func (q *queue) push(m *message) {
 	if m.waiting == 0 {
 		q.offer(m)
 	}
+}
+
+// line is a channel's.
+func (q *queue) line(name string) *line {
+	l := q.lines[name]
+	if l != nil {
+		return l
+	}
+	if len(q.lines) >= q.most {
+		maps.DeleteFunc(q.lines, func(_ string, l *line) bool { return !l.busy && len(l.messages) == 0 })
+		q.most = max(linesKept, 2*len(q.lines))
+	}
+	l = &line{}
+	q.lines[name] = l
+	return l
 }
 
 func (q *queue) offer(m *message) {
@@ -155,8 +177,7 @@ func (q *queue) pop() *message {
 
 // hand takes a message off its channels' lines.
 func (q *queue) hand(m *message) {
-	for _, name := range m.Channels {
-		l := q.lines[name]
+	for _, l := range m.lines {
 		l.messages[0] = nil
 		l.messages, l.busy = l.messages[1:], true
 	}
@@ -165,7 +186,7 @@ func (q *queue) hand(m *message) {
 func (q *queue) extend(batch []*message, events []pusher.Event) []*message {
 	for len(batch) < q.batch {
 		var m *message
-		after := q.lines[batch[len(batch)-1].Channels[0]].messages
+		after := batch[len(batch)-1].lines[0].messages
 		follows := len(after) > 0 && len(after[0].Channels) == 1
 		switch {
 		case follows:
@@ -196,15 +217,13 @@ func (q *queue) finish(batch []*message) {
 	defer q.mu.Unlock()
 	for _, m := range batch {
 		q.messages--
-		q.release(len(m.Data))
-		for _, name := range m.Channels {
-			l := q.lines[name]
-			if l == nil || !l.busy {
+		q.release(m.Event)
+		for _, l := range m.lines {
+			if !l.busy {
 				continue // by a message of the same batch
 			}
 			l.busy = false
 			if len(l.messages) == 0 {
-				delete(q.lines, name)
 				continue
 			}
 			next := l.messages[0]

@@ -417,17 +417,15 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 
 func (s *sending) push(ctx context.Context, op harmonic.Operation, key string, names []string, data []byte) error {
 	r := s.relay
-	if err := r.queue.reserve(ctx, len(data)); err != nil {
+	event := pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data}
+	if err := r.queue.reserve(ctx, event); err != nil {
 		return err
 	}
 	s.sent.add()
 	r.metrics.refilled.Inc()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue.push(&message{
-		Event: pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data},
-		id:    s.id, table: s.plan.ID(), key: key, owner: s.sent,
-	})
+	r.queue.push(&message{Event: event, id: s.id, table: s.plan.ID(), key: key, owner: s.sent})
 	return nil
 }
 

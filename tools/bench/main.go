@@ -46,6 +46,7 @@ type benchmark struct {
 var benchmarks = []benchmark{
 	{[]string{"capture.bulk", "capture.single", "capture.mapped"}, []services.Kind{services.MySQL}, capture},
 	{[]string{"mapping.cost"}, []services.Kind{services.MySQL}, mappingCost},
+	{[]string{"route.fanout"}, []services.Kind{services.MySQL, services.Redis}, fanout},
 	{[]string{"latency.p50", "latency.p99"}, []services.Kind{services.MySQL, services.Redis, services.Soketi}, latency},
 }
 
