@@ -141,16 +141,14 @@ func (r *Relay) tellMoved(ctx context.Context, t *routed, c *binlog.Change, lead
 		if err != nil {
 			return err
 		}
-		if err := r.queue.reserve(ctx, len(data)); err != nil {
+		event := pusher.Event{Name: h.Plan.Event(harmonic.Delete), Channels: names, Data: data}
+		if err := r.queue.reserve(ctx, event); err != nil {
 			return err
 		}
 		t.page.add()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.queue.push(&message{
-			Event: pusher.Event{Name: h.Plan.Event(harmonic.Delete), Channels: names, Data: data},
-			id:    id, table: h.Plan.ID(), key: string(key), owner: t.page,
-		})
+		r.queue.push(&message{Event: event, id: id, table: h.Plan.ID(), key: string(key), owner: t.page})
 		return nil
 	})
 	return err
