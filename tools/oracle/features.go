@@ -16,7 +16,9 @@ type Features struct {
 	Deadlines bool // filters that the clock decides
 }
 
-// Supported is what worlds are made of: everything that chorusd does.
+// Supported is what worlds are made of by default. Paths and morphs are left out
+// until a scope that is lost while a parent moves is taken back whole, deadlines
+// until chorusd has a clock.
 func Supported() Features {
 	return Features{
 		Again: true, Scopes: true, Public: true, AllOf: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
