@@ -7,6 +7,7 @@ import (
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
 )
@@ -91,6 +92,35 @@ func (r *Relay) defined(ctx context.Context, page *page, d *binlog.Definition) e
 		if err := r.define(ctx, page, table, id, d); err != nil {
 			return fmt.Errorf("tell of %s: %w", d.Name, err)
 		}
+	}
+	return nil
+}
+
+// unsettle has everything forgotten that a statement about a table of users,
+// memberships or parents may have changed. Nobody is live then until he was
+// read again, and all are told to load again what no row event tells of.
+func (r *Relay) unsettle(ctx context.Context, page *page, d *binlog.Definition) error {
+	uses := r.mapper.Uses()
+	in := func(t mapping.Tables) bool { return len(t.Patterns) > 0 || slices.Contains(t.Names, d.Name) }
+	users, parents := in(uses.Members) || in(uses.Users), in(uses.Parents)
+	if d.Kind == binlog.Present || !users && !parents {
+		return nil
+	}
+	clear(r.lookups.shapes)
+	r.audience.Forget(d.Name)
+	if d.Kind != binlog.Altered {
+		r.log.Info("a table that says who sees what was emptied, dropped or replaced; clients are told to load again", "table", d.Name.String())
+		id := harmonic.NewID(r.seq, r.generation)
+		if err := r.tell(ctx, page, "", harmonic.Reload{ID: id}, id); err != nil {
+			return err
+		}
+	}
+	if users {
+		r.again = append(r.again, r.audience.Reset()...)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		clear(r.active) // the next poll finds them all
+		r.polled = false
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func (r *Relay) inDoubt(p poll) bool {
 	case d.answered.IsZero():
 		d.answered = p.started
 		clear(r.active)
+		r.polled = false // refills wait until it is known again who is there
 	case p.started.Sub(d.answered) > r.cfg.Lease:
 		*d = doubt{}
 	}

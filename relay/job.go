@@ -230,7 +230,7 @@ func (r *Relay) anybody(j *job) bool {
 func (r *Relay) pick(j *job) (items []redisstate.JobItem, wanted bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.anybody(j) {
+	if r.polled && !r.anybody(j) {
 		return slices.Clone(j.items), false
 	}
 	var controls, records, selections []redisstate.JobItem

@@ -58,6 +58,9 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 	case present:
 		return r.defined(ctx, nil, a.definition)
 	case idle:
+		if err := r.tick(ctx, time.Now()); err != nil {
+			return err
+		}
 		r.ledger.idle(a.point)
 		return r.passed(a.point)
 	}
@@ -79,6 +82,9 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 // what is found out first: each change is then seen by the view from before
 // all of them and by the one after.
 func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
+	if err := r.tick(ctx, a.point.At()); err != nil {
+		return err
+	}
 	page := r.ledger.current(a.time)
 	r.audience.Begin()
 	if a.decides {
@@ -110,7 +116,22 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	if err != nil {
 		return err
 	}
-	return r.effects(ctx, r.audience.Commit())
+	if err := r.effects(ctx, r.audience.Commit()); err != nil || !a.changes.defines() {
+		return err
+	}
+	return a.changes.each(func(s step) error {
+		if s.definition == nil {
+			return nil
+		}
+		return r.unsettle(ctx, page, s.definition)
+	})
+}
+
+// tick moves the clock that conditions are judged by: to the time of each
+// transaction, and where nothing more is to be read, to that of the day. It
+// never goes back.
+func (r *Relay) tick(ctx context.Context, now time.Time) error {
+	return r.effects(ctx, r.audience.Tick(now))
 }
 
 // routed is the transaction that is being routed.

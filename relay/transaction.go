@@ -95,6 +95,9 @@ func (t *transaction) close() error {
 	return errors.Join(t.changes.reset(), t.index.reset(), t.verdicts.reset())
 }
 
+// defines says whether there are statements in it.
+func (t *transaction) defines() bool { return len(t.definitions) > 0 }
+
 // empty says whether nothing was added.
 func (t *transaction) empty() bool { return len(t.definitions) == 0 && t.changes.end() == 0 }
 
