@@ -74,27 +74,30 @@ func (b *batch) fail(e *Error) {
 func (c *Client) deliver(b *batch, r reply, asked time.Time) {
 	now := time.Now()
 	var broken *Error
+	answers, errs := make([][]Answer, len(b.pieces)), make([]*Error, len(b.pieces))
 	for i, p := range b.pieces {
-		answers, err := readLetters(r.Answers[i], len(p.users))
-		var e *Error
-		if err != nil {
-			e = &Error{Class: Misconfigured, Status: http.StatusOK, Message: err.Error()}
-			broken = e
+		var err error
+		if answers[i], err = readLetters(r.Answers[i], len(p.users)); err != nil {
+			errs[i] = &Error{Class: Misconfigured, Status: http.StatusOK, Message: err.Error()}
+			broken = errs[i]
 		}
 		row := &p.ask.rows[p.row]
-		for j, answer := range answers {
-			if answer == Unknown && e == nil {
-				e = c.undecidedError(b.subject, r.Message)
+		for j, answer := range answers[i] {
+			if answer == Unknown && errs[i] == nil {
+				errs[i] = c.undecidedError(b.subject, r.Message)
 			}
 			c.cache.put(keyOf(b.subject, row.Key, p.ask.versions[p.row], row.Users[p.users[j]]), answer, asked, now)
 		}
-		p.ask.deliver(p, answers, e)
 	}
+	// Who asked finds all of this noted.
 	if broken != nil {
 		c.failed.Add(1)
 		c.outage.begun(c.log, broken)
 	} else {
 		c.outage.ended(c.log)
+	}
+	for i, p := range b.pieces {
+		p.ask.deliver(p, answers[i], errs[i])
 	}
 }
 

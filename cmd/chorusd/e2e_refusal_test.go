@@ -58,9 +58,10 @@ func (s *stack) accepted(t *testing.T) {
 	}
 }
 
-// problemsIn counts the lines of a refusal after the first, which is a heading.
+// problemsIn counts the lines of a refusal after its heading.
 func problemsIn(refusal string) int {
-	return strings.Count(strings.TrimSpace(refusal), "\n")
+	_, problems, _ := strings.Cut(strings.TrimSpace(refusal), "this cannot work:")
+	return strings.Count(problems, "\n")
 }
 
 // privilegeOf is what asking for the log's end takes.
