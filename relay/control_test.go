@@ -129,7 +129,7 @@ func TestChannelOpenedAfterResetIsTold(t *testing.T) {
 			if got := r.on(userChannel(7)); len(got) == 0 || got[0] != "reset" {
 				t.Errorf("got %q, want a reset first", got)
 			}
-			if left, err := r.store.Refills(t.Context()); err != nil || len(left) != 0 {
+			if left, err := r.store.Jobs(t.Context()); err != nil || len(left) != 0 {
 				t.Errorf("refills that are left: %v, %v", left, err)
 			}
 			// One that comes later has loaded later.

@@ -173,8 +173,8 @@ func TestRefillSurvivesKill(t *testing.T) {
 		c := s.subscribe(t, "chorus.user.7")
 		store := s.store(t)
 		eventually(t, "the channel is seen", func() bool {
-			refills, err := store.Refills(t.Context())
-			return err == nil && len(refills["private-chorus.user.7"]) == 2
+			jobs, err := store.Jobs(t.Context())
+			return err == nil && len(jobs) == 1 && slices.Equal(jobs[0].Channels, []string{"private-chorus.user.7"}) && len(jobs[0].Items) == 2
 		})
 		d.kill(t)
 		if got := c.texts("chorus.user.7"); len(got) != 0 {
@@ -187,8 +187,8 @@ func TestRefillSurvivesKill(t *testing.T) {
 		c.awaitTexts(t, "chorus.user.7", false,
 			`update notes 1 {"id":1,"user_id":7,"body":"a"}`, `update notes 2 {"id":2,"user_id":7,"body":"b"}`)
 		eventually(t, "the refill is done", func() bool {
-			refills, err := store.Refills(t.Context())
-			return err == nil && len(refills) == 0
+			jobs, err := store.Jobs(t.Context())
+			return err == nil && len(jobs) == 0
 		})
 		d.terminate(t)
 	})
