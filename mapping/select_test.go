@@ -20,14 +20,14 @@ func TestSelections(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := func(name string) binlog.TableName { return binlog.TableName{Schema: "app", Table: name} }
-	morph := mapping.Columns{Names: []string{"commentable_id"}, TypeColumn: "commentable_type", TypeText: `App\Post`}
-	column := func(name string) mapping.Columns { return mapping.Columns{Names: []string{name}} }
-	for key, want := range map[mapping.ScopeKey][]mapping.Selection{
-		`user:7`:     {{From: column("owner_id"), In: `[7]`}},
-		`platform:3`: {{From: column("post_id"), Via: []mapping.Via{{Table: app("posts"), From: column("platform_id")}}, In: `[3]`}},
+	morph := binlog.Reference{Columns: []string{"commentable_id"}, TypeColumn: "commentable_type", TypeText: `App\Post`}
+	column := func(name string) binlog.Reference { return binlog.Reference{Columns: []string{name}} }
+	for key, want := range map[mapping.ScopeKey][]binlog.Selection{
+		`user:7`:     {{Reference: column("owner_id"), In: `[7]`}},
+		`platform:3`: {{Reference: column("post_id"), Via: []binlog.Hop{{Table: app("posts"), Reference: column("platform_id")}}, In: `[3]`}},
 		`team:"a"`: {
-			{From: column("team_id"), In: `["a"]`},
-			{From: morph, Via: []mapping.Via{{Table: app("posts"), Key: []string{"code"}, From: column("thread_id")}, {Table: app("threads"), From: column("team_id")}}, In: `["a"]`},
+			{Reference: column("team_id"), In: `["a"]`},
+			{Reference: morph, Via: []binlog.Hop{{Table: app("posts"), Key: []string{"code"}, Reference: column("thread_id")}, {Table: app("threads"), Reference: column("team_id")}}, In: `["a"]`},
 		},
 		`public`: nil, `other:1`: nil, `acme/team:3`: nil,
 	} {
@@ -35,10 +35,10 @@ func TestSelections(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", key, got, want)
 		}
 	}
-	for ref, want := range map[mapping.ParentRef][]mapping.Selection{
-		{Table: app("posts"), Key: `[5]`}:                 {{From: column("post_id"), In: `[5]`}},
-		{Table: app("posts"), Unique: "code", Key: `[5]`}: {{From: morph, In: `[5]`}},
-		{Table: app("threads"), Key: `[9]`}:               {{From: morph, Via: []mapping.Via{{Table: app("posts"), Key: []string{"code"}, From: column("thread_id")}}, In: `[9]`}},
+	for ref, want := range map[mapping.ParentRef][]binlog.Selection{
+		{Table: app("posts"), Key: `[5]`}:                 {{Reference: column("post_id"), In: `[5]`}},
+		{Table: app("posts"), Unique: "code", Key: `[5]`}: {{Reference: morph, In: `[5]`}},
+		{Table: app("threads"), Key: `[9]`}:               {{Reference: morph, Via: []binlog.Hop{{Table: app("posts"), Key: []string{"code"}, Reference: column("thread_id")}}, In: `[9]`}},
 		{Table: app("others"), Key: `[9]`}:                nil,
 	} {
 		if got := plan.Children(ref); !reflect.DeepEqual(got, want) {
@@ -49,7 +49,7 @@ func TestSelections(t *testing.T) {
 	if plan, err = open.PlanOf("todos", tableOf("todos", "id")); err != nil {
 		t.Fatal(err)
 	}
-	if got := plan.Selections("public"); !reflect.DeepEqual(got, []mapping.Selection{{}}) {
+	if got := plan.Selections("public"); !reflect.DeepEqual(got, []binlog.Selection{{}}) {
 		t.Errorf("public: %+v", got)
 	}
 }

@@ -96,22 +96,8 @@ func (r *Relay) tables() []string {
 
 // pagesOf are the ways to find a table's rows of a selection.
 func pagesOf(plan *mapping.Plan, s *selection) []binlog.Selection {
-	var ways []mapping.Selection
 	if s.Parent != nil {
-		ways = plan.Children(s.Parent.Ref)
-	} else {
-		ways = plan.Selections(s.Scope)
+		return plan.Children(s.Parent.Ref)
 	}
-	pages := make([]binlog.Selection, len(ways))
-	for i, way := range ways {
-		pages[i] = binlog.Selection{Reference: reference(way.From), In: way.In}
-		for _, via := range way.Via {
-			pages[i].Via = append(pages[i].Via, binlog.Hop{Table: via.Table, Key: via.Key, Reference: reference(via.From)})
-		}
-	}
-	return pages
-}
-
-func reference(c mapping.Columns) binlog.Reference {
-	return binlog.Reference{Columns: c.Names, TypeColumn: c.TypeColumn, TypeText: c.TypeText}
+	return plan.Selections(s.Scope)
 }
