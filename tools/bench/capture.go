@@ -48,20 +48,11 @@ type stretch struct {
 // start out, StartSync and GetEvent with everything decoded. The values are
 // medians of the ratios of neighbouring turns.
 func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
-	// Durability only slows the filling down; reading is not touched by it.
-	// The metadata is what chorusd recommends: without it, a log that is read
-	// from far back is first looked through for statements that change tables.
-	server, db, err := startDatabase(ctx, "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--binlog-row-metadata=FULL")
+	server, db, cfg, err := startReading(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close(), server.Stop()) }()
-
-	cfg := binlog.Config{
-		Addr: server.Addr, User: "root", Password: func() string { return "" },
-		ServerID: 1001, Location: time.UTC,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
 	mapper, problems := mapping.New(mapping.Config{Tables: map[string]mapping.Table{"todos": todos}, UserChannel: userChannel}, database, time.UTC)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
@@ -108,6 +99,22 @@ func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 		})
 	}
 	return figures, nil
+}
+
+// startReading starts a server with the table, and says how to read its log.
+// Durability only slows the filling down; reading is not touched by it. The
+// metadata is what chorusd recommends: without it, a log that is read from far
+// back is first looked through for statements that change tables.
+func startReading(ctx context.Context) (*services.SQLServer, *sql.DB, binlog.Config, error) {
+	server, db, err := startDatabase(ctx, "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--binlog-row-metadata=FULL")
+	if err != nil {
+		return nil, nil, binlog.Config{}, err
+	}
+	return server, db, binlog.Config{
+		Addr: server.Addr, User: "root", Password: func() string { return "" },
+		ServerID: 1001, Location: time.UTC,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}, nil
 }
 
 // filler makes the transactions that are read.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,7 +30,7 @@ const (
 // to the requests that tell all connected members of a scope: the whole relay,
 // with a Pusher server that takes no time.
 func fanout(ctx context.Context, progress io.Writer) (_ []figure, err error) {
-	server, db, err := startDatabase(ctx, "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--binlog-row-metadata=FULL")
+	server, db, cfg, err := startReading(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +54,7 @@ func fanout(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	listeners := newListeners()
-	r, err := newFanout(running, server, redis, listeners)
+	r, err := newFanout(running, cfg, redis, listeners)
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +115,7 @@ func memberships() string {
 }
 
 // newFanout makes a relay that reads the database from here on.
-func newFanout(ctx context.Context, server *services.SQLServer, redis *services.RedisServer, to *listeners) (*relay.Relay, error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg := binlog.Config{
-		Addr: server.Addr, User: "root", Password: func() string { return "" }, ServerID: 1003, Location: time.UTC, Logger: log,
-	}
+func newFanout(ctx context.Context, cfg binlog.Config, redis *services.RedisServer, to *listeners) (*relay.Relay, error) {
 	rules := mapping.Config{
 		UserChannel: userChannel,
 		Scopes:      map[string]mapping.Scope{"team": {Members: []mapping.Members{{Source: "memberships", Scope: "team_id", User: "user_id"}}}},
@@ -145,7 +139,7 @@ func newFanout(ctx context.Context, server *services.SQLServer, redis *services.
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
 	}
-	state, err := redisstate.Open(ctx, redisstate.Config{Addr: redis.Addr, Prefix: "bench:"}, log)
+	state, err := redisstate.Open(ctx, redisstate.Config{Addr: redis.Addr, Prefix: "bench:"}, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +153,7 @@ func newFanout(ctx context.Context, server *services.SQLServer, redis *services.
 			return m
 		},
 		NewReader: func() relay.Reader { return binlog.NewReader(cfg, at) },
-		Logger:    log, Registerer: prometheus.NewRegistry(),
+		Logger:    cfg.Logger, Registerer: prometheus.NewRegistry(),
 	}), nil
 }
 
