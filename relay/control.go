@@ -233,11 +233,11 @@ func (r *Relay) announce(ctx context.Context, channels []string, from uint64) (m
 // refillControls sends the control messages that channels missed. Those come
 // before the records, which are read later than what they tell of.
 func (r *Relay) refillControls(ctx context.Context, j *job, items []redisstate.JobItem) error {
-	sent := newTally()
+	sent, channels := newTally(), r.channelsOf(j)
 	for _, item := range items {
-		pieces, err := r.publisher.Cut(pusher.Event{Name: harmonic.EventControl, Channels: j.channels, Data: []byte(item.Key)})
+		pieces, err := r.publisher.Cut(pusher.Event{Name: harmonic.EventControl, Channels: channels, Data: []byte(item.Key)})
 		if err != nil {
-			return fmt.Errorf("cut a message for %d channels: %w", len(j.channels), err)
+			return fmt.Errorf("cut a message for %d channels: %w", len(channels), err)
 		}
 		for _, event := range pieces {
 			if err := r.queue.reserve(ctx, event); err != nil {

@@ -13,7 +13,8 @@ import (
 )
 
 // job is a refill: some channels have it coming to be told the present state
-// of some records. It is in Redis until the last of them was sent.
+// of some records. It is in Redis until the last of them was sent. r.mu is held
+// for all but its id.
 type job struct {
 	id       string
 	channels []string
@@ -321,8 +322,8 @@ func (j *job) selects(streams []mapping.ScopeKey) bool {
 // chunk is what is being read for a job, as it is at some point after the one
 // at which it began. Its methods do nothing on nil; r.mu is held for them.
 type chunk struct {
-	table    string
-	channels []string
+	table string
+	job   *job
 	// later are the records that have changed since, and whether all of the
 	// channels were told so. They are not sent as they were read; those of
 	// which somebody was not told are read again.
@@ -339,11 +340,21 @@ func (c *chunk) changed(table, key string) {
 // told notes that a message is on its way.
 func (c *chunk) told(m *message) {
 	const compared = 8
-	if c == nil || c.table != m.table || len(c.channels) > compared {
+	if c == nil || c.table != m.table || len(c.job.channels) > compared {
 		return
 	}
-	if !slices.ContainsFunc(c.channels, func(name string) bool { return !slices.Contains(m.Channels, name) }) {
+	if !slices.ContainsFunc(c.job.channels, func(name string) bool { return !slices.Contains(m.Channels, name) }) {
 		c.later[m.key] = true
+	}
+}
+
+// joined notes that a job has more channels: none of them was told.
+func (c *chunk) joined(j *job) {
+	if c == nil || c.job != j {
+		return
+	}
+	for key := range c.later {
+		c.later[key] = false
 	}
 }
 
@@ -360,12 +371,28 @@ func (r *Relay) drop(ctx context.Context) error {
 	})
 	r.mu.Unlock()
 	for _, j := range dropped {
-		if err := r.progress(ctx, j, slices.Clone(j.items), nil); err != nil {
-			return err
+		for items := r.itemsOf(j); len(items) > 0; items = r.itemsOf(j) {
+			if err := r.progress(ctx, j, items, nil); err != nil {
+				return err
+			}
 		}
 		r.mu.Lock()
 		delete(r.listed, j.id)
 		r.mu.Unlock()
 	}
 	return nil
+}
+
+// itemsOf are what a job has still to send.
+func (r *Relay) itemsOf(j *job) []redisstate.JobItem {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(j.items)
+}
+
+// channelsOf are those that a job is for; the list is nobody's to change.
+func (r *Relay) channelsOf(j *job) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return j.channels
 }

@@ -97,6 +97,7 @@ func (r *Relay) alsoTell(ctx context.Context, fx audience.Effects) error {
 		j.channels = append(slices.Clone(j.channels), names...)
 		slices.Sort(j.channels)
 		j.channels = slices.Compact(j.channels)
+		r.chunk.joined(j)
 		r.mu.Unlock()
 	}
 	return nil

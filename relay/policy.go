@@ -144,10 +144,7 @@ func (r *Relay) questions(ctx context.Context, j *job, what reading, b *back, la
 	if err := r.learnOf(ctx, plan, b, []mapping.View{view}); err != nil {
 		return s, nil, err
 	}
-	r.mu.Lock()
-	channels := slices.Clone(j.channels)
-	r.mu.Unlock()
-	to := r.recipients(view, plan, channels)
+	to := r.recipients(view, plan, r.channelsOf(j))
 	for _, key := range b.keys {
 		row := b.found[key]
 		if _, changed := later[key]; changed || row == nil {

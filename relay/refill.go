@@ -31,7 +31,7 @@ func (r *Relay) refillRecords(ctx context.Context, j *job, table string, items [
 	for i, item := range items {
 		keys[i] = item.Key
 	}
-	size := max(1, min(len(keys), judgedAtOnce/max(1, len(j.channels))))
+	size := max(1, min(len(keys), judgedAtOnce/max(1, len(r.channelsOf(j)))))
 	for part := range slices.Chunk(keys, size) {
 		late, err := r.refillChunk(ctx, j, reading{table: table, keys: part})
 		if err != nil {
@@ -60,7 +60,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 		}
 		return tables, nil
 	}
-	what := reading{table: item.Table, selection: &s, limit: max(1, min(refillChunk, judgedAtOnce/max(1, len(j.channels))))}
+	what := reading{table: item.Table, selection: &s, limit: max(1, min(refillChunk, judgedAtOnce/max(1, len(r.channelsOf(j)))))}
 	out, err := r.refillChunk(ctx, j, what)
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 		return outcome{}, &finalError{err}
 	}
 	r.mu.Lock()
-	watch := &chunk{table: what.table, channels: j.channels, later: map[string]bool{}}
+	watch := &chunk{table: what.table, job: j, later: map[string]bool{}}
 	resets := r.resets[what.table]
 	after, err := r.reached()
 	r.chunk = watch
@@ -271,8 +271,7 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	}
 	_, view := r.audience.Views()
 	r.mu.Lock()
-	id := harmonic.NewID(r.last, r.generation)
-	channels := slices.Clone(j.channels)
+	id, channels := harmonic.NewID(r.last, r.generation), j.channels
 	r.mu.Unlock()
 	to := r.recipients(view, plan, channels)
 	views := []mapping.View{view}
