@@ -121,16 +121,20 @@ func none(opened []string) bool {
 	return !slices.ContainsFunc(opened, func(name string) bool { return name != "" })
 }
 
-// Reset makes nobody live, since a table of users or memberships was emptied
-// or altered, and returns everybody, to be read again.
-func (s *State) Reset() []Load {
-	everybody := make(map[mapping.UserKey][]string, len(s.users)+len(s.loading))
+// Reset makes nobody of a tenant live, since its table of users or memberships
+// was emptied or altered, and returns all who were, to be read again.
+func (s *State) Reset(tenant string) []Load {
+	everybody := map[mapping.UserKey][]string{}
 	for user, at := range s.loading {
-		everybody[user] = at.opened
+		if user.Tenant() == tenant {
+			everybody[user] = at.opened
+		}
 	}
 	for user, c := range s.users {
-		everybody[user] = c.opened
-		s.leave(c)
+		if c.user.Tenant == tenant {
+			everybody[user] = c.opened
+			s.leave(c)
+		}
 	}
 	loads := make([]Load, 0, len(everybody))
 	for user, opened := range everybody {

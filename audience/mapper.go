@@ -1,6 +1,7 @@
 package audience
 
 import (
+	"slices"
 	"time"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -68,22 +69,10 @@ func (m *mapper) channel(template int, u *mapping.User) (string, bool) { return 
 func (m *mapper) templates() int { return m.Templates() }
 
 func (m *mapper) tables(tenant string) []binlog.TableName {
-	uses := m.Uses()
-	var list []binlog.TableName
-	seen := map[binlog.TableName]bool{}
-	for _, of := range []mapping.Tables{uses.Users, uses.Members} {
-		names := of.Names
-		if tenant != "" {
-			names = nil
-			for _, p := range of.Patterns {
-				names = append(names, binlog.TableName{Schema: p.Prefix + tenant + p.Suffix, Table: p.Table})
-			}
-		}
-		for _, name := range names {
-			if !seen[name] {
-				seen[name] = true
-				list = append(list, name)
-			}
+	list := m.UserTables(tenant)
+	for _, name := range m.MemberTables(tenant) {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
 		}
 	}
 	return list

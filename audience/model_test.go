@@ -220,7 +220,7 @@ func tryState(t *testing.T, seed uint64) {
 		}
 		w.check(w.log[w.done], w.log[w.done])
 	}
-	w.Reset()
+	w.Reset("")
 	if len(w.users) > 0 || len(w.scopes) > 0 || len(w.timers) > 0 || len(w.seats.free) != len(w.seats.users) {
 		t.Errorf("nobody is live, but there are %d users, %d scopes, %d timers, %d of %d slots are free",
 			len(w.users), len(w.scopes), len(w.timers), len(w.seats.free), len(w.seats.users))

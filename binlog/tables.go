@@ -27,6 +27,11 @@ func (p Pattern) Rest(database string) (rest string, ok bool) {
 	return rest, starts && ends
 }
 
+// Of is the table in the database that has rest between Prefix and Suffix.
+func (p Pattern) Of(rest string) TableName {
+	return TableName{Schema: p.Prefix + rest + p.Suffix, Table: p.Table}
+}
+
 func (p Pattern) fits(name TableName) bool {
 	_, ok := p.Rest(name.Schema)
 	return ok && name.Table == p.Table
@@ -145,7 +150,7 @@ func matching(conn *client.Conn, patterns []Pattern) ([]TableName, error) {
 // those that are not there yet, and that the server logs them: a table that
 // the user may not read is not to be seen either.
 func (c *checker) pattern(p Pattern) {
-	probe := TableName{p.Prefix + "chorusd_probe" + p.Suffix, p.Table}
+	probe := p.Of("chorusd_probe")
 	switch _, err := rows(c.conn, "SELECT * FROM "+probe.quoted()+" LIMIT 0"); {
 	case err == nil, isError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
 	case isError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):

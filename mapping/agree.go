@@ -64,6 +64,13 @@ func (a *agreement) note(topic string, t *binlog.Table, column int) string {
 	return ""
 }
 
+// size is how many kinds of keys are known.
+func (a *agreement) size() int {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return len(a.topics)
+}
+
 // of is the class of a kind of key, noKey as long as no table with one is known.
 func (a *agreement) of(topic string) class {
 	a.mu.RLock()

@@ -143,7 +143,7 @@ func (p *Plan) compileEntry(c *compiler, e *entry) scope {
 	s := scope{kind: e.kind}
 	switch e.kind {
 	case userEntry:
-		s.head, s.userHead = scopeHead(tenant, "user"), appendTenant(nil, tenant)
+		s.head, s.userHead = scopeHead(tenant, userScope), appendTenant(nil, tenant)
 		s.key = p.compilePath(c, &e.key, func(int) string { return usersTopic(tenant) })
 	case scopeEntry:
 		s.head = scopeHead(tenant, e.scope.name)

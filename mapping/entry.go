@@ -27,8 +27,12 @@ type entry struct {
 	paths []path     // of the parts; empty for literals and {@tenant}
 }
 
-// publicScope is the scope of every active user.
-const publicScope = "public"
+// The scopes that every mapping has: that of all who are connected, and each
+// user's own.
+const (
+	publicScope = "public"
+	userScope   = "user"
+)
 
 // scopeName is how a scope may be called.
 var scopeName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
@@ -48,7 +52,7 @@ func parseEntry(text string, scopes map[string]*scopeRule) (entry, error) {
 	case kind == "channel":
 		e.kind = channelEntry
 		err = e.parseChannel(rest)
-	case kind == "user":
+	case kind == userScope:
 		e.kind = userEntry
 		err = e.parseKey(kind, rest)
 	case ok:

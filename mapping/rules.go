@@ -71,7 +71,7 @@ func newScopes(cfg map[string]Scope, database string) (map[string]*scopeRule, []
 	for _, name := range slices.Sorted(maps.Keys(cfg)) {
 		option := "scopes." + name
 		switch {
-		case name == "user" || name == "channel" || name == publicScope:
+		case name == userScope || name == "channel" || name == publicScope:
 			wrong.add(option, "%q has a meaning of its own in visible_to: give the scope another name", name)
 			continue
 		case !scopeName.MatchString(name):

@@ -1,7 +1,10 @@
 package mapping_test
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -51,5 +54,60 @@ func TestSelections(t *testing.T) {
 	}
 	if got := plan.Selections("public"); !reflect.DeepEqual(got, []binlog.Selection{{}}) {
 		t.Errorf("public: %+v", got)
+	}
+}
+
+// TestTablesOfSelections: a refill reads those tables alone that can have rows
+// of what it is of, and of the tenant alone.
+func TestTablesOfSelections(t *testing.T) {
+	perTenant := func(table string, entries ...string) mapping.Table {
+		return mapping.Table{
+			Source: "tenant_%." + table, Fields: []string{"id"}, VisibleTo: mapping.AnyOf(entries...), UserChannel: "chorus.{@tenant}.user.{id}",
+		}
+	}
+	cfg := scoped(mapping.Table{Fields: []string{"id"}, VisibleTo: []mapping.Alternative{
+		{"public"}, {"user:{owner_id}", "team:{post_id -> posts.team_id}"},
+	}})
+	cfg.Scopes["board"] = mapping.Scope{Members: []mapping.Members{{Source: "tenant_%.board_user", Scope: "board_id", User: "user_id"}}}
+	cfg.Tables["notes"] = mapping.Table{Fields: []string{"id"}, VisibleTo: mapping.AnyOf("platform:{platform_id}", "channel:team.{post_code -> posts(code).team_id}")}
+	cfg.Tables["cards"] = perTenant("cards", "board:{list_id -> lists.board_id}", "public")
+	cfg.Tables["tasks"] = perTenant("tasks", "board:{board_id}", "user:{user_id}")
+	m := mapperOf(t, cfg)
+	for key, want := range map[mapping.ScopeKey][]string{
+		"public": {"todos"}, "user:7": {"todos"}, "team:3": {"todos"}, "platform:3": {"notes"},
+		"acme/public": {"cards@tenant_acme"}, "acme/user:7": {"tasks@tenant_acme"}, "acme/board:3": {"cards@tenant_acme", "tasks@tenant_acme"},
+		"board:3": nil, "acme/team:3": nil, "acme/other:3": nil, "channel:private-team.3": nil,
+	} {
+		if got := m.TablesIn(key); !slices.Equal(got, want) {
+			t.Errorf("rows of %s are in %v, want %v", key, got, want)
+		}
+	}
+	posts, lists := binlog.TableName{Schema: "app", Table: "posts"}, binlog.TableName{Schema: "tenant_acme", Table: "lists"}
+	for ref, want := range map[mapping.ParentRef][]string{
+		{Table: posts, Key: "[5]"}:                                               {"todos"},
+		{Table: posts, Unique: "code", Key: "[5]"}:                               {"notes"},
+		{Table: lists, Key: "[5]"}:                                               {"cards@tenant_acme"},
+		{Table: lists, Unique: "code", Key: "[5]"}:                               nil,
+		{Table: binlog.TableName{Schema: "app", Table: "lists"}, Key: "[5]"}:     nil,
+		{Table: binlog.TableName{Schema: "tenant_a", Table: "posts"}, Key: `[]`}: nil,
+	} {
+		if got := m.TablesBelow(ref); !slices.Equal(got, want) {
+			t.Errorf("rows below %+v are in %v, want %v", ref, got, want)
+		}
+	}
+	for tenant, want := range map[string][]string{"": {"notes", "todos"}, "acme": {"cards@tenant_acme", "tasks@tenant_acme"}} {
+		if got := m.TablesOfTenant(tenant); !slices.Equal(got, want) {
+			t.Errorf("tenant %q has %v, want %v", tenant, got, want)
+		}
+	}
+	for table, want := range map[string]string{
+		"app.users": `[""] []`, "app.team_user": `[""] []`, "app.posts": `[] [""]`, "app.todos": `[] []`,
+		"tenant_acme.board_user": `["acme"] []`, "tenant_acme.lists": `[] ["acme"]`, "tenant_acme.users": `[] []`,
+	} {
+		schema, name, _ := strings.Cut(table, ".")
+		of := binlog.TableName{Schema: schema, Table: name}
+		if got := fmt.Sprintf("%q %q", m.UsersBy(of), m.ParentsBy(of)); got != want {
+			t.Errorf("%s decides for the users and the rows of %s, want %s", table, got, want)
+		}
 	}
 }

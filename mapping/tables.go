@@ -74,7 +74,7 @@ func (t Tables) of(tenant string) []binlog.TableName {
 	}
 	names := make([]binlog.TableName, len(t.Patterns))
 	for i, p := range t.Patterns {
-		names[i] = binlog.TableName{Schema: p.Prefix + tenant + p.Suffix, Table: p.Table}
+		names[i] = p.Of(tenant)
 	}
 	return names
 }
@@ -85,6 +85,29 @@ func (m *Mapper) MemberTables(tenant string) []binlog.TableName { return m.Uses(
 
 // UserTables are those that have the attributes of a tenant's users, if any.
 func (m *Mapper) UserTables(tenant string) []binlog.TableName { return m.Uses().Users.of(tenant) }
+
+// UsersBy lists the tenants of whose users a table of the database says the
+// memberships or attributes; "" stands for users without a tenant.
+func (m *Mapper) UsersBy(name binlog.TableName) []string {
+	var tenants []string
+	for _, members := range m.membersOf(name) {
+		tenants = append(tenants, members.tenant)
+	}
+	if tenant, ok := m.userOf(name); ok {
+		tenants = append(tenants, tenant)
+	}
+	slices.Sort(tenants)
+	return slices.Compact(tenants)
+}
+
+// ParentsBy lists the tenants of whose rows' paths some lead through a table
+// of the database, in the same way.
+func (m *Mapper) ParentsBy(name binlog.TableName) []string {
+	if r, tenant := m.parentOf(name); r != nil {
+		return []string{tenant}
+	}
+	return nil
+}
 
 // Sources lists the tables to read that are named, in order.
 func (m *Mapper) Sources() []binlog.TableName { return m.all().Names }

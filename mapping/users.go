@@ -132,6 +132,12 @@ func (k UserKey) Split() (tenant, id string) {
 	return "", text
 }
 
+// Tenant is that of the user; empty without tenants.
+func (k UserKey) Tenant() string {
+	tenant, _ := k.Split()
+	return tenant
+}
+
 // Channel is the whole name of a user's channel by a template; ok is false if
 // there is none, since the key or an attribute cannot stand in it. It may be
 // called by several goroutines at once.
@@ -192,6 +198,10 @@ func (m *Mapper) UserOf(channel string) (number int, key UserKey, ok bool) {
 	}
 	return 0, "", false
 }
+
+// KeysKnown is greater than it was if UserOf may say of a channel that it is a
+// user's and did not before: a table of a tenant was met first.
+func (m *Mapper) KeysKnown() int { return m.agreed.size() }
 
 // wholeNumber says whether a text is an integer as JSON and databases write it.
 func wholeNumber(s string) bool {

@@ -31,6 +31,7 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 		return err
 	}
 	var starts []redisstate.JobStart
+	var late []string // whose users are not live after all: they are to be read once more
 	var mark, from uint64
 	err = r.between(ctx, func(context.Context) error {
 		arrivals, err := r.audience.Finish(loaded)
@@ -40,9 +41,15 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 		_, view := r.audience.Views()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		for _, name := range names {
-			r.active[name] = now.Add(r.cfg.Lease)
-		}
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+			_, key, ok := r.mapper.UserOf(name)
+			if !ok || view.User(key) != nil {
+				r.active[name] = now.Add(r.cfg.Lease)
+				return false
+			}
+			late = append(late, name)
+			return true
+		})
 		r.metrics.channels.Set(float64(len(r.active)))
 		// What changes from here on goes to them; what changed before is in
 		// the window, or on its way there.
@@ -91,6 +98,9 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 		return err
 	}
 	r.list(made)
+	if len(late) > 0 {
+		return r.activate(ctx, late, now)
+	}
 	return nil
 }
 

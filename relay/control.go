@@ -97,30 +97,43 @@ func (r *Relay) defined(ctx context.Context, page *page, d *binlog.Definition) e
 }
 
 // unsettle has everything forgotten that a statement about a table of users,
-// memberships or parents may have changed. Nobody is live then until he was
-// read again, and all are told to load again what no row event tells of.
+// memberships or parents may have changed. Nobody of its tenant is live then
+// until he was read again, and all are told to load again what no row event
+// tells of.
 func (r *Relay) unsettle(ctx context.Context, page *page, d *binlog.Definition) error {
-	uses := r.mapper.Uses()
-	in := func(t mapping.Tables) bool { return len(t.Patterns) > 0 || slices.Contains(t.Names, d.Name) }
-	users, parents := in(uses.Members) || in(uses.Users), in(uses.Parents)
-	if d.Kind == binlog.Present || !users && !parents {
+	users, parents := r.mapper.UsersBy(d.Name), r.mapper.ParentsBy(d.Name)
+	if d.Kind == binlog.Present || len(users)+len(parents) == 0 {
 		return nil
 	}
 	clear(r.lookups.shapes)
 	r.audience.Forget(d.Name)
 	if d.Kind != binlog.Altered {
 		r.log.Info("a table that says who sees what was emptied, dropped or replaced; clients are told to load again", "table", d.Name.String())
-		id := harmonic.NewID(r.seq, r.generation)
-		if err := r.tell(ctx, page, "", harmonic.Reload{ID: id}, id); err != nil {
-			return err
+		tenants := slices.Concat(users, parents)
+		slices.Sort(tenants)
+		for _, tenant := range slices.Compact(tenants) {
+			if err := r.tellTenant(ctx, page, tenant); err != nil {
+				return err
+			}
 		}
 	}
-	if users {
-		r.again = append(r.again, r.audience.Reset()...)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		clear(r.active) // the next poll finds them all
-		r.polled = false
+	for _, tenant := range users {
+		r.again = append(r.again, r.audience.Reset(tenant)...)
+		r.close(func(key mapping.UserKey) bool { return key.Tenant() == tenant })
+	}
+	return nil
+}
+
+// tellTenant has all clients of a tenant load again; without a tenant, all.
+func (r *Relay) tellTenant(ctx context.Context, page *page, tenant string) error {
+	id := harmonic.NewID(r.seq, r.generation)
+	if tenant == "" {
+		return r.tell(ctx, page, "", harmonic.Reload{ID: id}, id)
+	}
+	for _, table := range r.mapper.TablesOfTenant(tenant) {
+		if err := r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: r.mapper.NameOf(table)}, id); err != nil {
+			return err
+		}
 	}
 	return nil
 }

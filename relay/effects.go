@@ -85,13 +85,12 @@ func (r *Relay) byAttributes(u *mapping.User) (list []selection) {
 	return list
 }
 
-// tables are the IDs of all tables of the mapping.
-func (r *Relay) tables() []string {
-	var tables []string
-	for _, name := range r.refillMapper.Uses().Mapped.Names {
-		tables = append(tables, r.refillMapper.TablesOf(name)...)
+// tablesOf are the IDs of those that may have rows of a selection.
+func (r *Relay) tablesOf(s *selection) []string {
+	if s.Parent != nil {
+		return r.refillMapper.TablesBelow(s.Parent.Ref)
 	}
-	return tables
+	return r.refillMapper.TablesIn(s.Scope)
 }
 
 // pagesOf are the ways to find a table's rows of a selection.

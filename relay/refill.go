@@ -55,7 +55,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 		return nil, nil // there are jobs for his scopes, see activate
 	case item.Table == "":
 		var tables []redisstate.RecordKey
-		for _, table := range r.tables() {
+		for _, table := range r.tablesOf(&s) {
 			tables = append(tables, s.item(table))
 		}
 		return tables, nil
@@ -166,6 +166,9 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 	shape, err := r.shapeOf(ctx, source)
 	if err != nil {
 		return outcome{}, err
+	}
+	if shape == nil && what.selection != nil {
+		return outcome{}, nil // it is not there yet, or no more
 	}
 	if shape == nil {
 		r.log.Warn("records of a table that is gone are not refilled", "table", what.table)

@@ -108,6 +108,7 @@ type Relay struct {
 	versions     map[string]string // of the tables' schemas, by their IDs
 	again        []audience.Load   // users to be read again
 	errands      chan errand
+	keysKnown    int    // when meet looked last
 	insights     uint64 // how often what is known of users or parents has changed
 
 	// Of the goroutine that refills.

@@ -68,6 +68,7 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 	r.routing = &a.point
 	r.mu.Unlock()
 	if a.changes != nil {
+		r.meet(a.changes)
 		if err := r.routeTransaction(ctx, a); err != nil {
 			return fmt.Errorf("route the transaction that ends at %s:%d: %w", a.point.File, a.point.Offset, err)
 		}
