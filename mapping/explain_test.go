@@ -248,7 +248,7 @@ func TestExplanationIsWhatHappens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			visible, variant, _, err := p.Judge(r, v, u, "", nil)
+			visible, variant, err := p.Judge(r, v, u)
 			if err != nil {
 				t.Fatal(err)
 			}

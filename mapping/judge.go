@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/chorusd/chorusd/binlog"
-	"github.com/chorusd/chorusd/mapping/filter"
 )
 
 // Needs appends the parents that have to be known to judge a row and are not,
@@ -47,45 +46,16 @@ func (p *Plan) needs(dst []ParentRef, a alternative, row *binlog.Row, view View)
 	return dst, nil
 }
 
-// Judge says whether a user sees a row as it is, and which variant. had is
-// whether he would if he were a member of extra, too, and his attributes were
-// was; without them it is visible. Parents must be known, see Needs. How it
-// was by other parents or at another time, another View tells.
-func (p *Plan) Judge(row *binlog.Row, view View, u *User, extra ScopeKey, was []filter.Value) (visible bool, variant Variant, had bool, err error) {
+// Judge says whether a user sees a row, and which variant. Parents must be
+// known, see Needs.
+func (p *Plan) Judge(row *binlog.Row, view View, u *User) (visible bool, v Variant, err error) {
 	img := &p.images[0]
 	p.unroutable = 0
-	if err := p.look(img, row, view); err != nil || !img.lit {
-		return false, 0, false, err
+	if err := p.look(img, row, view); err != nil || !img.lit || !p.reaches(img, u) {
+		return false, 0, err
 	}
-	if visible, variant, err = p.sees(img, u, ""); err != nil || visible {
-		return visible, variant, visible, err
-	}
-	if extra != "" || was != nil {
-		then := *u
-		if was != nil {
-			then.Subject.Attributes = was
-		}
-		// The key is that of the user who is connected.
-		had, _, err = p.sees(img, &then, extra)
-	}
-	return false, 0, had, err
-}
-
-// sees says whether a user sees an image, as a member of extra, too.
-func (p *Plan) sees(img *image, u *User, extra ScopeKey) (visible bool, v Variant, err error) {
-	in := slices.ContainsFunc(img.groups, func(g group) bool {
-		return !slices.ContainsFunc(img.keys[g.from:g.to], func(k reached) bool {
-			switch k.kind {
-			case userEntry:
-				return u.Key != k.user
-			case publicEntry:
-				return u.Tenant != p.rule.tenant
-			}
-			return k.key != extra && !img.view.IsMember(u, k.key)
-		})
-	})
-	if !in || len(p.judged) == 0 {
-		return in, 0, nil
+	if len(p.judged) == 0 {
+		return true, 0, nil
 	}
 	own, err := p.judge(img, u, true)
 	if err != nil {
@@ -99,17 +69,53 @@ func (p *Plan) sees(img *image, u *User, extra ScopeKey) (visible bool, v Varian
 	return true, v &^ passes, nil
 }
 
+// Reaches says whether a row is in a user's scopes, and passes what of the
+// filter is not about the user. Parents must be known.
+func (p *Plan) Reaches(row *binlog.Row, view View, u *User) (bool, error) {
+	img := &p.images[0]
+	err := p.look(img, row, view)
+	return img.lit && p.reaches(img, u), err
+}
+
+// reaches says whether a user is in all scopes of an alternative.
+func (p *Plan) reaches(img *image, u *User) bool {
+	return slices.ContainsFunc(img.groups, func(g group) bool {
+		return !slices.ContainsFunc(img.keys[g.from:g.to], func(k reached) bool {
+			switch k.kind {
+			case userEntry:
+				return u.Key != k.user
+			case publicEntry:
+				return u.Tenant != p.rule.tenant
+			}
+			return !img.view.IsMember(u, k.key)
+		})
+	})
+}
+
+// Sight is who sees a row by a view. It can be used again.
+type Sight struct {
+	Users []*User
+	// Shared are the channels that it is shown on, and Streams the names under
+	// which its changes are kept for those who are not there.
+	Shared  []string
+	Streams []ScopeKey
+}
+
+// See finds out who sees a row; nobody sees one that is nil. Parents must be
+// known, see Needs.
+func (p *Plan) See(s *Sight, row *binlog.Row, view View) error {
+	img, c := &p.images[0], &p.mapper.routing.crowds[0]
+	err := p.see(img, row, view, c, false)
+	s.Users = append(s.Users[:0], c.list.users...)
+	s.Shared = append(s.Shared[:0], img.shared...)
+	s.Streams = append(s.Streams[:0], img.streams...)
+	return err
+}
+
 // Shows says whether a row is shown on a shared channel.
 func (p *Plan) Shows(row *binlog.Row, view View, channel string) (bool, error) {
 	err := p.look(&p.images[0], row, view)
 	return slices.Contains(p.images[0].shared, channel), err
-}
-
-// Streams appends the names under which changes of a row are kept for those
-// who are not there.
-func (p *Plan) Streams(dst []ScopeKey, row *binlog.Row, view View) ([]ScopeKey, error) {
-	err := p.look(&p.images[0], row, view)
-	return append(dst, p.images[0].streams...), err
 }
 
 // trails are those of a scope.

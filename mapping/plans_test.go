@@ -206,7 +206,7 @@ func TestPaths(t *testing.T) {
 				if len(refs) == 0 {
 					break
 				}
-				if _, err := plan.Streams(nil, r, v); err == nil {
+				if _, err := streamsOf(plan, r, v); err == nil {
 					t.Error("a row was judged without its parent")
 				}
 				for _, ref := range refs {
@@ -234,7 +234,7 @@ func TestPaths(t *testing.T) {
 					}
 				}
 			}
-			streams, err := plan.Streams(nil, r, v)
+			streams, err := streamsOf(plan, r, v)
 			var list []string
 			for _, s := range streams {
 				list = append(list, string(s))
@@ -246,11 +246,18 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// streamsOf are the names under which a row's changes are kept.
+func streamsOf(p *mapping.Plan, r *binlog.Row, v mapping.View) ([]mapping.ScopeKey, error) {
+	var s mapping.Sight
+	err := p.See(&s, r, v)
+	return s.Streams, err
+}
+
 // TestJudge is what refills ask.
 func TestJudge(t *testing.T) {
 	table := tableOf("todos", "id", "team_id", "region", "salary")
 	rule := mapping.Table{
-		Fields: []string{"id", "salary"}, VisibleTo: mapping.AnyOf("team:{team_id}"), Where: `user.region == region`,
+		Fields: []string{"id", "salary"}, VisibleTo: mapping.AnyOf("team:{team_id}"), Where: `user.region == region and salary != "0"`,
 		Columns: map[string]mapping.Column{"salary": {VisibleIf: `user.role == "hr"`}},
 	}
 	m := mapperOf(t, scoped(rule))
@@ -261,29 +268,31 @@ func TestJudge(t *testing.T) {
 	v := newView(m)
 	v.connect(t, "1", text("hr", "eu"), "team:3")
 	v.connect(t, "2", text("dev", "eu"))
-	r := row(table, "1", "3", "eu", "100")
+	v.connect(t, "3", text("dev", "eu"), "team:3")
+	v.connect(t, "4", text("dev", "us"), "team:3")
 	for _, c := range []struct {
-		user    mapping.UserKey
-		extra   mapping.ScopeKey
-		was     []string
-		visible bool
-		variant mapping.Variant
-		had     bool
+		user             mapping.UserKey
+		salary           string
+		visible, reaches bool
+		variant          mapping.Variant
 	}{
-		{"1", "", nil, true, 1, true},
-		{"2", "", nil, false, 0, false},
-		{"2", "team:3", nil, false, 0, true},
-		{"2", "team:4", nil, false, 0, false},
-		{"2", "team:3", []string{"dev", "us"}, false, 0, false},
-		{"1", "", []string{"hr", "us"}, true, 1, true},
+		{"1", "100", true, true, 1},
+		{"2", "100", false, false, 0},
+		{"3", "100", true, true, 0},
+		{"4", "100", false, true, 0}, // but for his region
+		{"1", "0", false, false, 0},
 	} {
-		was := text(c.was...)
-		if c.was == nil {
-			was = nil
+		r := row(table, "1", "3", "eu", c.salary)
+		visible, variant, err := plan.Judge(r, v, v.users[c.user])
+		if visible != c.visible || variant != c.variant || err != nil {
+			t.Errorf("%+v: got %v, %d, %v", c, visible, variant, err)
 		}
-		visible, variant, had, err := plan.Judge(r, v, v.users[c.user], c.extra, was)
-		if visible != c.visible || variant != c.variant || had != c.had || err != nil {
-			t.Errorf("%+v: got %v, %d, %v, %v", c, visible, variant, had, err)
+		if reaches, err := plan.Reaches(r, v, v.users[c.user]); reaches != c.reaches || err != nil {
+			t.Errorf("%+v: in his scopes is %v, %v", c, reaches, err)
+		}
+		var s mapping.Sight
+		if err := plan.See(&s, r, v); err != nil || slices.Contains(s.Users, v.users[c.user]) != c.visible {
+			t.Errorf("%+v: %d users see it, %v", c, len(s.Users), err)
 		}
 	}
 }
@@ -330,7 +339,7 @@ func TestTenantsDoNotMeet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		streams, err := plan.Streams(nil, c.After, v)
+		streams, err := streamsOf(plan, c.After, v)
 		if want := fmt.Sprintf("[%s/team:3 %s/user:7 %s/public %s/team:4]", tenant, tenant, tenant, tenant); fmt.Sprint(streams) != want || err != nil {
 			t.Errorf("streams %v, %v, want %s", streams, err, want)
 		}

@@ -71,16 +71,18 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 	if err != nil {
 		return err
 	}
+	defer r.makes()()
 	made, err := r.makeJobs(ctx, append(together(notices), starts...))
 	if err != nil {
 		return err
 	}
 	r.list(made)
 	// Who was taken out of a scope, or sees by other attributes, has missed
-	// what became of the rows since, too. From here on that is captured.
+	// what became of the rows since, too. From here on the past tells that.
 	var more []redisstate.JobStart
 	err = r.between(ctx, func(context.Context) error {
-		for _, j := range made {
+		for _, j := range append(made, r.selectionsOf(names)...) {
+			r.remember(j.Items, j.Channels)
 			for _, item := range j.Items {
 				more = append(more, r.also(j.Channels, item.Key, from)...)
 			}
@@ -102,6 +104,21 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 		return r.activate(ctx, late, now)
 	}
 	return nil
+}
+
+// selectionsOf are the jobs with selections to work off for some channels, as
+// far as they are for these: made before the channels were seen, or by an
+// earlier run.
+func (r *Relay) selectionsOf(names []string) (jobs []redisstate.Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for j := range r.selecting {
+		common := slices.DeleteFunc(slices.Clone(j.channels), func(name string) bool { return !slices.Contains(names, name) })
+		if len(common) > 0 {
+			jobs = append(jobs, redisstate.Job{ID: j.id, Channels: common, Items: slices.Clone(j.items)})
+		}
+	}
+	return jobs
 }
 
 // also is what is to be sent beside an item that was kept for a user.

@@ -25,6 +25,11 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	if len(names) == 0 {
 		return nil
 	}
+	if t.told != nil {
+		for _, name := range names {
+			t.told[told{h.Plan, name}] = true
+		}
+	}
 	at := time.UnixMicro(int64(c.Time))
 	var err error
 	switch {
@@ -65,9 +70,6 @@ func (r *Relay) position(ctx context.Context, t *routed, c *binlog.Change, h *ma
 		return err
 	}
 	t.key, t.streams = string(r.key), slices.Clone(h.Streams)
-	if err := r.capture(ctx, t, h.Plan.ID()); err != nil {
-		return err
-	}
 	room := len(t.streams) + 1
 	if err := r.window.reserve(ctx, room); err != nil {
 		return err
@@ -170,13 +172,13 @@ func (r *Relay) streamOfChannel(name string) mapping.ScopeKey {
 // overflow notes that the window lacks changes of a table: clients of it that
 // come from here on are told to load it again. It says whether it took the room
 // of an entry. r.mu is held.
-func (r *Relay) overflow(page *page, table string) bool {
+func (r *Relay) overflow(owner acknowledger, table string) bool {
 	if r.overflown[table] == r.epoch {
 		return false
 	}
 	r.overflown[table] = r.epoch
 	r.log.Warn("the window is full (channels.window); clients of a table that come now are told to load it again", "table", table)
 	c := harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation), Table: r.mapper.NameOf(table)}
-	r.keep(page, everybody, table, string(c.AppendJSON(nil)))
+	r.keep(owner, everybody, table, string(c.AppendJSON(nil)))
 	return true
 }

@@ -52,29 +52,32 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		}
 	}
 	for _, m := range fx.Memberships {
+		r.past.crossed(m.Scope, m.User.Key, m.Gained)
 		add(selection{Scope: m.Scope}, m.User)
 	}
 	for _, u := range fx.Users {
+		r.past.had(u.Is.Key, u.Was.Subject.Attributes)
 		for _, s := range r.byAttributes(u.Is) {
 			add(s, u.Is)
 		}
 	}
-	r.follow(channels, fx.Parents)
-	if err := r.alsoTell(ctx, fx); err != nil {
-		return err
+	for _, p := range fx.Parents {
+		r.past.led(p.Ref, p.Was)
+		channels[selection{Parent: &movedParent{p.Ref, p.Was}}.item("").Key] = []string{whoever}
 	}
 	var starts []redisstate.JobStart
 	for _, item := range slices.Sorted(maps.Keys(channels)) {
 		names := slices.Sorted(slices.Values(channels[item]))
 		starts = append(starts, redisstate.JobStart{Channels: slices.Compact(names), Items: []redisstate.RecordKey{{Key: item}}})
 	}
+	defer r.makes()()
 	made, err := r.makeJobs(ctx, starts)
 	r.list(made)
 	return err
 }
 
 // byAttributes are the rows that a user may see by other attributes than
-// before: all of his scopes. He is told of each that he does not see.
+// before: all of his scopes.
 func (r *Relay) byAttributes(u *mapping.User) (list []selection) {
 	if u == nil {
 		return nil

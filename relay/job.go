@@ -19,47 +19,46 @@ type job struct {
 	id       string
 	channels []string
 	items    []redisstate.JobItem
+	// held are selections that were worked off, but stay in Redis while others
+	// are not: they say what was, see past.
+	held []redisstate.JobItem
 	// due is when its turn may come, after so many tries to have the app asked.
 	due   time.Time
 	tries int
-	// scopes and parents are those whose rows are still to be read.
-	scopes  []mapping.ScopeKey
-	parents []*movedParent
 }
 
-// look finds out what rows a job has still to read. r.mu is held.
+// look finds out whether a job has selections to work off, or anything at all.
+// r.mu is held.
 func (r *Relay) look(j *job) {
-	j.scopes, j.parents = nil, nil
-	for _, item := range j.items {
-		if !isSelection(item.Key) {
-			continue
-		}
-		switch s, err := parseSelection(item.Key); {
-		case err != nil:
-		case s.Parent != nil:
-			j.parents = append(j.parents, s.Parent)
-		case s.Scope != "":
-			j.scopes = append(j.scopes, s.Scope)
-		}
-	}
-	if len(j.scopes)+len(j.parents) > 0 {
+	if slices.ContainsFunc(j.items, selects) {
 		r.selecting[j] = true
 	} else {
 		delete(r.selecting, j)
 	}
+	if len(j.items)+len(j.held) == 0 {
+		delete(r.listed, j.id)
+	}
+}
+
+// selects says whether an item stands for records that others may see than did.
+func selects(item redisstate.JobItem) bool {
+	if !isSelection(item.Key) {
+		return false
+	}
+	s, err := parseSelection(item.Key)
+	return err != nil || s.Scope != "" || s.Parent != nil
 }
 
 // selection is an item that stands for many records.
 type selection struct {
 	// Scope is whose rows are meant: of all tables if the item names none.
-	// Who is no member of it any more is told of all that he does not see.
 	Scope mapping.ScopeKey `json:"scope,omitempty"`
 	// Parent is one that leads elsewhere than it did: the rows whose paths lead
-	// through it are meant, and whoever sees one by now and did not, or did and
-	// does not.
+	// through it are meant, and whoever sees one by now and may not have it, or
+	// may have it and does not.
 	Parent *movedParent `json:"parent,omitempty"`
-	// User is whose attributes have changed, for all rows of his scopes: he is
-	// told of each that he does not see.
+	// User is whose attributes have changed, and All says that the scope's rows
+	// are meant for that reason.
 	User mapping.UserKey `json:"user,omitempty"`
 	All  bool            `json:"all,omitempty"`
 	// Part numbers the ways in which a table's rows are in the scope, and From
@@ -116,8 +115,26 @@ func (r *Relay) resumeRefills(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the refills that were under way: %w", err)
 	}
+	for _, m := range made {
+		r.remember(m.Items, m.Channels)
+	}
 	r.list(made)
 	return nil
+}
+
+// makes says that selections are being made into jobs, until what it returns
+// is called.
+func (r *Relay) makes() (made func()) {
+	add := func(n int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.making += n
+	}
+	add(1)
+	return func() {
+		add(-1)
+		r.wakeJobs()
+	}
 }
 
 func (r *Relay) list(made []redisstate.Job) {
@@ -166,6 +183,9 @@ func (r *Relay) nextJob() *job {
 func (r *Relay) refillAll(ctx context.Context) error {
 	defer r.reader.Close()
 	for {
+		if err := r.settle(ctx); err != nil && !ended(ctx) {
+			return fmt.Errorf("refill: %w", err)
+		}
 		j := r.nextJob()
 		if j == nil {
 			select {
@@ -185,8 +205,6 @@ func (r *Relay) refillAll(ctx context.Context) error {
 		r.mu.Lock()
 		if len(j.items) > 0 {
 			r.jobs = append(r.jobs, j)
-		} else {
-			delete(r.listed, j.id)
 		}
 		r.mu.Unlock()
 	}
@@ -256,8 +274,15 @@ func (r *Relay) pick(j *job) (items []redisstate.JobItem, wanted bool) {
 	return selections, true
 }
 
-// progress takes items off a job that were sent, and adds others.
+// progress takes items off a job that were sent, and adds others. Selections
+// that nothing is left of are held.
 func (r *Relay) progress(ctx context.Context, j *job, done []redisstate.JobItem, again []redisstate.RecordKey) error {
+	if len(again) == 0 {
+		done = r.hold(j, done)
+	}
+	if len(done) == 0 {
+		return nil
+	}
 	var added []redisstate.JobItem
 	err := r.persist(ctx, func(ctx context.Context) (err error) {
 		added, err = r.state.JobProgress(ctx, j.id, done, again)
@@ -274,6 +299,50 @@ func (r *Relay) progress(ctx context.Context, j *job, done []redisstate.JobItem,
 	return nil
 }
 
+// hold holds those of a job's items that are selections, and returns the others.
+func (r *Relay) hold(j *job, done []redisstate.JobItem) (others []redisstate.JobItem) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, item := range done {
+		if selects(item) {
+			j.held = append(j.held, item)
+		} else {
+			others = append(others, item)
+		}
+	}
+	j.items = slices.DeleteFunc(j.items, func(i redisstate.JobItem) bool { return slices.Contains(j.held, i) })
+	r.look(j)
+	return others
+}
+
+// settle takes the selections off that are held, once there are no others.
+func (r *Relay) settle(ctx context.Context) error {
+	held := map[*job][]redisstate.JobItem{}
+	r.mu.Lock()
+	if len(r.selecting) == 0 && r.making == 0 {
+		for _, j := range r.listed {
+			if len(j.held) > 0 {
+				held[j] = slices.Clone(j.held)
+			}
+		}
+	}
+	r.mu.Unlock()
+	for j, items := range held {
+		err := r.persist(ctx, func(ctx context.Context) error {
+			_, err := r.state.JobProgress(ctx, j.id, items, nil)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		j.held = slices.DeleteFunc(j.held, func(i redisstate.JobItem) bool { return slices.Contains(items, i) })
+		r.look(j)
+		r.mu.Unlock()
+	}
+	return nil
+}
+
 // put adds items, in place of the same that were there.
 func (j *job) put(items []redisstate.JobItem) {
 	for _, item := range items {
@@ -284,39 +353,6 @@ func (j *job) put(items []redisstate.JobItem) {
 		}
 		j.items[at] = item
 	}
-}
-
-// capture has the jobs that are to read the rows of a scope read a record by
-// its key that was among them and has changed: it may be there no longer when
-// they come to it.
-func (r *Relay) capture(ctx context.Context, t *routed, table string) error {
-	r.mu.Lock()
-	var jobs []*job
-	for j := range r.selecting {
-		if j.selects(t.streams) {
-			jobs = append(jobs, j)
-		}
-	}
-	r.mu.Unlock()
-	for _, j := range jobs {
-		var added []redisstate.JobItem
-		err := r.persist(ctx, func(ctx context.Context) (err error) {
-			added, err = r.state.AddToJob(ctx, j.id, nil, []redisstate.RecordKey{{Table: table, Key: t.key}})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		r.mu.Lock()
-		j.put(added)
-		r.mu.Unlock()
-	}
-	return nil
-}
-
-// selects says whether a job has rows of one of the streams to read.
-func (j *job) selects(streams []mapping.ScopeKey) bool {
-	return slices.ContainsFunc(j.scopes, func(s mapping.ScopeKey) bool { return slices.Contains(streams, s) })
 }
 
 // chunk is what is being read for a job, as it is at some point after the one
@@ -348,16 +384,6 @@ func (c *chunk) told(m *message) {
 	}
 }
 
-// joined notes that a job has more channels: none of them was told.
-func (c *chunk) joined(j *job) {
-	if c == nil || c.job != j {
-		return
-	}
-	for key := range c.later {
-		c.later[key] = false
-	}
-}
-
 // drop gives up the jobs that wait for their turn and have no active channel.
 func (r *Relay) drop(ctx context.Context) error {
 	r.mu.Lock()
@@ -376,10 +402,8 @@ func (r *Relay) drop(ctx context.Context) error {
 				return err
 			}
 		}
-		r.mu.Lock()
-		delete(r.listed, j.id)
-		r.mu.Unlock()
 	}
+	r.wakeJobs()
 	return nil
 }
 

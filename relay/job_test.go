@@ -8,36 +8,46 @@ import (
 	"github.com/chorusd/chorusd/redisstate"
 )
 
-// TestJobSelects says of which changes a job is told whose rows are still to
-// be read: they may be elsewhere when it comes to them.
-func TestJobSelects(t *testing.T) {
+// TestSelects says for which items the past is kept: those that stand for rows
+// which may be elsewhere when it is their turn.
+func TestSelects(t *testing.T) {
 	parent := &movedParent{Ref: mapping.ParentRef{Table: binlog.TableName{Schema: "app", Table: "posts"}, Key: "[5]"}}
 	for _, c := range []struct {
-		about   string
-		item    redisstate.RecordKey
-		streams []mapping.ScopeKey
-		want    bool
+		item redisstate.RecordKey
+		want bool
 	}{
-		{"of the scope", selection{Scope: "team:3"}.item(""), []mapping.ScopeKey{"team:4", "team:3"}, true},
-		{"of the scope in one table", selection{Scope: "team:3"}.item("todos"), []mapping.ScopeKey{"team:3"}, true},
-		{"of another scope", selection{Scope: "team:3"}.item(""), []mapping.ScopeKey{"team:1", "user:7"}, false},
-		{"below a parent", selection{Parent: parent}.item(""), []mapping.ScopeKey{"team:1"}, false},
-		{"beside a record", redisstate.RecordKey{Table: "todos", Key: "[1]"}, []mapping.ScopeKey{"team:1"}, false},
+		{selection{Scope: "team:3"}.item(""), true},
+		{selection{Scope: "team:3", All: true}.item("todos"), true},
+		{selection{Parent: parent}.item(""), true},
+		{selection{User: "7"}.item(""), false}, // there are jobs for his scopes
+		{selection{Keys: []string{"[1]"}, Ask: askChanged}.item("todos"), false},
+		{redisstate.RecordKey{Table: "todos", Key: "[1]"}, false},
+		{redisstate.RecordKey{Key: `{"reset":{}}`}, false},
 	} {
-		r := &Relay{selecting: map[*job]bool{}}
-		j := &job{items: []redisstate.JobItem{{RecordKey: c.item}}}
-		r.look(j)
-		if got := j.selects(c.streams); got != c.want {
-			t.Errorf("a change %s: %v, want %v", c.about, got, c.want)
+		if got := selects(redisstate.JobItem{RecordKey: c.item}); got != c.want {
+			t.Errorf("%s: %v, want %v", c.item.Key, got, c.want)
 		}
 	}
-	r := &Relay{selecting: map[*job]bool{}}
-	j := &job{items: []redisstate.JobItem{{RecordKey: selection{Parent: parent}.item("todos")}}}
-	if r.look(j); len(j.parents) != 1 || j.parents[0].Ref != parent.Ref || !r.selecting[j] {
-		t.Errorf("a job with rows below a parent to read has the parents %v", j.parents)
+}
+
+// TestHold: a selection that was worked off is given up when there is no other.
+func TestHold(t *testing.T) {
+	r := &Relay{selecting: map[*job]bool{}, listed: map[string]*job{}}
+	item := redisstate.JobItem{RecordKey: selection{Scope: "team:3"}.item("todos")}
+	record := redisstate.JobItem{RecordKey: redisstate.RecordKey{Table: "todos", Key: "[1]"}}
+	j := &job{id: "a", items: []redisstate.JobItem{record, item}}
+	r.listed[j.id] = j
+	r.look(j)
+	others := r.hold(j, []redisstate.JobItem{record, item})
+	if len(others) != 1 || others[0] != record || len(j.held) != 1 || r.selecting[j] {
+		t.Errorf("%d others, %d held, selecting %v", len(others), len(j.held), r.selecting[j])
 	}
 	j.items = nil
-	if r.look(j); len(j.parents) != 0 || r.selecting[j] {
-		t.Error("a job that has read everything selects rows still")
+	if r.look(j); r.listed[j.id] == nil {
+		t.Error("a job that holds something is given up")
+	}
+	j.held = nil
+	if r.look(j); r.listed[j.id] != nil {
+		t.Error("a job with nothing left is kept")
 	}
 }

@@ -47,10 +47,8 @@ func (r *Relay) learn(ctx context.Context, t *routed) error {
 			if refs, err = r.mapper.Needs(refs, w.change, t.old, t.now); err != nil {
 				return refs, err
 			}
-			for _, m := range t.moved {
-				if refs, err = r.mapper.Needs(refs, w.change, m.in(t.old), t.now); err != nil {
-					return refs, err
-				}
+			if refs, err = r.pastNeedsOf(refs, w.change, t.old); err != nil {
+				return refs, err
 			}
 		}
 		if len(refs) == 0 {
@@ -60,18 +58,17 @@ func (r *Relay) learn(ctx context.Context, t *routed) error {
 	})
 }
 
-// learnOf has the parents known that rows need to be judged.
-func (r *Relay) learnOf(ctx context.Context, plan *mapping.Plan, b *back, views []mapping.View) error {
+// learnOf has the parents known that rows need to be judged, by what is and by
+// what was.
+func (r *Relay) learnOf(ctx context.Context, plan *mapping.Plan, b *back, view mapping.View) error {
 	if !r.hasParents {
 		return nil
 	}
 	return r.learnAll(ctx, func(refs []mapping.ParentRef) ([]mapping.ParentRef, error) {
 		var err error
-		for _, view := range views {
-			for _, row := range b.found {
-				if refs, err = plan.Needs(refs, row, view); err != nil {
-					return refs, err
-				}
+		for _, row := range b.found {
+			if refs, err = r.pastNeeds(refs, plan, row, view); err != nil {
+				return refs, err
 			}
 		}
 		return refs, nil

@@ -141,7 +141,7 @@ func (r *Relay) questions(ctx context.Context, j *job, what reading, b *back, la
 	}
 	s = subjectOf(plan)
 	_, view := r.audience.Views()
-	if err := r.learnOf(ctx, plan, b, []mapping.View{view}); err != nil {
+	if err := r.learnOf(ctx, plan, b, view); err != nil {
 		return s, nil, err
 	}
 	to := r.recipients(view, plan, r.channelsOf(j))
@@ -176,7 +176,7 @@ func subjectOf(plan *mapping.Plan) policy.Subject {
 func (r *Relay) candidates(plan *mapping.Plan, view mapping.View, row *binlog.Row, users []*mapping.User) ([]policy.User, error) {
 	var list []policy.User
 	for _, u := range users {
-		visible, _, _, err := plan.Judge(row, view, u, "", nil)
+		visible, _, err := plan.Judge(row, view, u)
 		if err != nil {
 			return nil, err
 		}

@@ -91,6 +91,10 @@ type reading struct {
 	limit     int
 }
 
+// moved says whether rows are read since others may see them than did, whoever
+// that is; who changes them tells of them, too.
+func (w *reading) moved() bool { return w.selection != nil && w.selection.Parent != nil }
+
 // records are the keys that are read; nil if it is a page.
 func (w *reading) records() []string {
 	if w.selection != nil {
@@ -277,14 +281,10 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	id, channels := harmonic.NewID(r.last, r.generation), j.channels
 	r.mu.Unlock()
 	to := r.recipients(view, plan, channels)
-	views := []mapping.View{view}
-	if what.selection != nil && what.selection.Parent != nil {
-		views = append(views, what.selection.Parent.in(view))
-	}
-	if err := r.learnOf(ctx, plan, b, views); err != nil {
+	if err := r.learnOf(ctx, plan, b, view); err != nil {
 		return err
 	}
-	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent, outcome: &b.outcome, denies: what.denies(), asked: what.asked()}
+	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent, outcome: &b.outcome, denies: what.denies(), asked: what.asked(), named: what.selection == nil}
 	if what.selection != nil {
 		s.scope = what.selection.Scope
 	}
@@ -296,12 +296,14 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 			continue
 		}
 		row := b.found[key]
-		if what.selection != nil && what.selection.Parent != nil && row != nil {
-			if err := s.sendMoved(ctx, key, row, what.selection.Parent); err != nil {
-				return err
+		if what.moved() {
+			if row != nil {
+				err = s.sendMoved(ctx, key, row)
 			}
+		} else {
+			err = s.send(ctx, key, row, to)
 		}
-		if err := s.send(ctx, key, row, to, what.selection == nil || what.selection.All || what.selection.Parent != nil); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -342,27 +344,27 @@ type sending struct {
 	at    time.Time
 	sent  *tally
 	// denies says that who is denied a record by the app is told so, asked
-	// that it is read for nothing but to ask that.
-	denies, asked bool
+	// that it is read for nothing but to ask that, and named that it was kept
+	// by its key.
+	denies, asked, named bool
 	*outcome
 }
 
 // send tells of one record; row is nil if it is gone. All who do not see a
-// record that is asked for by its key are told that, and of those of a scope
-// the ones who are no member of it any more: with which attributes they saw
-// what, nobody knows by now.
-func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to recipients, named bool) error {
+// record that was kept by its key are told that: what they saw of it then,
+// nobody knows by now. Of the rows of a scope, those are told who may have it.
+func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to recipients) error {
 	variants := map[mapping.Variant][]string{}
 	var gone []string
 	for _, u := range to.users {
 		name := u.Channels[s.plan.Template()]
 		if row == nil {
-			if !s.asked {
+			if s.named {
 				gone = append(gone, name)
 			}
 			continue
 		}
-		visible, variant, _, err := s.plan.Judge(row, s.view, u, "", nil)
+		visible, variant, err := s.plan.Judge(row, s.view, u)
 		switch {
 		case err != nil:
 			return &finalError{err}
@@ -378,8 +380,16 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 				}
 			}
 		case s.asked: // they were told when it changed
-		case named || !s.view.IsMember(u, s.scope):
+		case s.named:
 			gone = append(gone, name)
+		default:
+			had, err := s.relay.hadIt(s.plan, row, s.view, u)
+			if err != nil {
+				return &finalError{err}
+			}
+			if had {
+				gone = append(gone, name)
+			}
 		}
 	}
 	for _, name := range to.shared {
@@ -393,32 +403,35 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		switch {
 		case shown:
 			variants[0] = append(variants[0], name)
-		case named:
+		case s.named:
 			gone = append(gone, name)
 		}
 	}
 	for variant, names := range variants {
-		h := mapping.Harmonic{Plan: s.plan, Operation: harmonic.Update, Row: row, Variant: variant}
-		data, err := h.AppendPayload(nil, s.id, s.at)
-		if err != nil {
-			return &finalError{err}
-		}
-		if err := s.push(ctx, harmonic.Update, key, names, data); err != nil {
+		if err := s.give(ctx, harmonic.Update, variant, key, row, names); err != nil {
 			return err
 		}
 	}
 	if len(gone) == 0 {
 		return nil
 	}
-	data, err := s.plan.AppendGone(nil, s.id, s.at, key)
+	return s.give(ctx, harmonic.Delete, 0, key, row, gone)
+}
+
+// give sends a record's present state, or that it is not for these channels.
+func (s *sending) give(ctx context.Context, op harmonic.Operation, v mapping.Variant, key string, row *binlog.Row, names []string) error {
+	r := s.relay
+	h := mapping.Harmonic{Plan: s.plan, Operation: op, Row: row, Variant: v}
+	var data []byte
+	var err error
+	if op == harmonic.Delete {
+		data, err = s.plan.AppendGone(nil, s.id, s.at, key)
+	} else {
+		data, err = h.AppendPayload(nil, s.id, s.at)
+	}
 	if err != nil {
 		return &finalError{err}
 	}
-	return s.push(ctx, harmonic.Delete, key, gone, data)
-}
-
-func (s *sending) push(ctx context.Context, op harmonic.Operation, key string, names []string, data []byte) error {
-	r := s.relay
 	event := pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data}
 	if err := r.queue.reserve(ctx, event); err != nil {
 		return err

@@ -100,6 +100,7 @@ type Relay struct {
 	// Of the goroutine that routes.
 	mapper       *mapping.Mapper
 	audience     *audience.State
+	past         *past
 	lookups      *lookups
 	hasParents   bool
 	seq, ceiling harmonic.Seq
@@ -137,7 +138,8 @@ type Relay struct {
 	doubt      doubt
 	jobs       []*job            // that wait for their turn
 	listed     map[string]*job   // all of them, by their IDs
-	selecting  map[*job]bool     // those with rows to read of a scope or below a parent
+	selecting  map[*job]bool     // those with selections to work off
+	making     int               // times that such are being made
 	chunk      *chunk            // what is being read for one
 	resets     map[string]int    // how often each table was reset, by its ID
 	overflown  map[string]uint64 // the epoch in which the window was full, by table
@@ -172,7 +174,7 @@ func New(cfg Config, p Parts) *Relay {
 		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
 		reading: newCollector(p.NewMapper(), cfg.Dir),
-		mapper:  p.NewMapper(), lookups: newLookups(p.NewReader()), errands: make(chan errand),
+		mapper:  p.NewMapper(), past: newPast(), lookups: newLookups(p.NewReader()), errands: make(chan errand),
 		refillMapper: p.NewMapper(), reader: p.NewReader(), shapes: map[binlog.TableName]*binlog.Table{},
 		loaderReader: p.NewReader(),
 		seq:          cfg.Seq, last: cfg.Seq, generation: cfg.Generation,

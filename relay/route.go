@@ -86,6 +86,7 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	if err := r.tick(ctx, a.point.At()); err != nil {
 		return err
 	}
+	r.forgetPast()
 	page := r.ledger.current(a.time)
 	r.audience.Begin()
 	if a.decides {
@@ -101,7 +102,6 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	}
 	t := &routed{page: page}
 	t.old, t.now = r.audience.Views()
-	t.moved = r.moving()
 	err := a.changes.each(func(s step) error {
 		if d := s.definition; d != nil {
 			return r.defined(ctx, page, d)
@@ -149,8 +149,8 @@ type routed struct {
 	open    bool
 	waiting []pendingChange
 	asked   []*asking // records that the app is to be asked about
-	// moved are the parents with rows that are still to be refilled.
-	moved []*movedParent
+	// told is whom the change at hand was told to; nil if nobody asks.
+	told map[told]bool
 }
 
 // change maps one change and sends its harmonics on their way, as far as they
@@ -189,6 +189,10 @@ func (r *Relay) flush(ctx context.Context, t *routed) error {
 
 // mapChange maps a change of which all is known.
 func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, leader *mapping.Plan) error {
+	past := !r.past.empty()
+	if past {
+		t.told = map[told]bool{}
+	}
 	unroutable, err := r.mapper.Route(c, t.old, t.now, func(h *mapping.Harmonic) error {
 		if !sameRecords(h.Plan, leader) {
 			return nil
@@ -198,9 +202,9 @@ func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, lead
 	if err != nil {
 		return fmt.Errorf("map a change of %s: %w", c.Table().Name, err)
 	}
-	for _, m := range t.moved {
-		if err := r.tellMoved(ctx, t, c, leader, m); err != nil {
-			return err
+	if past {
+		if err := r.tellPast(ctx, t, c, leader); err != nil {
+			return fmt.Errorf("tell of a change of %s to those who may have the row: %w", c.Table().Name, err)
 		}
 	}
 	if unroutable > 0 {

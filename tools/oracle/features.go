@@ -21,6 +21,6 @@ type Features struct {
 // until chorusd has a clock.
 func Supported() Features {
 	return Features{
-		Again: true, Scopes: true, Public: true, AllOf: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
+		Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
 	}
 }
