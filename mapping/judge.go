@@ -106,7 +106,7 @@ type Sight struct {
 func (p *Plan) See(s *Sight, row *binlog.Row, view View) error {
 	img, c := &p.images[0], &p.mapper.routing.crowds[0]
 	err := p.see(img, row, view, c, false)
-	s.Users = append(s.Users[:0], c.list.users...)
+	s.Users = append(s.Users[:0], c.users...)
 	s.Shared = append(s.Shared[:0], img.shared...)
 	s.Streams = append(s.Streams[:0], img.streams...)
 	return err

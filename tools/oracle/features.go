@@ -16,9 +16,8 @@ type Features struct {
 	Deadlines bool // filters that the clock decides
 }
 
-// Supported is what worlds are made of by default. Paths and morphs are left out
-// until a scope that is lost while a parent moves is taken back whole, deadlines
-// until chorusd has a clock.
+// Supported is what worlds are made of by default. Deadlines are left out until
+// chorusd tells of rows that the clock alone brings or takes away.
 func Supported() Features {
 	return Features{
 		Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
