@@ -136,26 +136,9 @@ func (t *codeTable) planes() []struct {
 	}{{&t.one, 1 << 8}, {&t.two, 1 << 16}, {&t.three, 1 << 16}, {&t.four, fourSize}}
 }
 
-// write makes the file of a set: for each table a byte that says whether there
-// is one, then its numbers, each less the one before it, little-endian.
-func (t *codeTable) write() []byte {
-	var out []byte
-	for _, p := range t.planes() {
-		if *p.table == nil {
-			out = append(out, 0)
-			continue
-		}
-		out = append(out, 1)
-		last := uint16(0)
-		for _, n := range *p.table {
-			out = binary.LittleEndian.AppendUint16(out, n-last)
-			last = n
-		}
-	}
-	return out
-}
-
-// readCodeTable reads the file that write made.
+// readCodeTable reads the file of a set: for each table a byte that says
+// whether there is one, then its numbers, each less the one before it,
+// little-endian.
 func readCodeTable(charset string) (*codeTable, error) {
 	archive, err := zip.NewReader(bytes.NewReader(codeTablesZip), int64(len(codeTablesZip)))
 	if err != nil {

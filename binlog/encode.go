@@ -70,9 +70,6 @@ func (e *Encoder) Append(dst []byte, r *Row) ([]byte, error) {
 	return dst, nil
 }
 
-// Same says whether the encoder's column has the same bytes in two images of one event.
-func (e *Encoder) Same(a, b *Row) bool { return a.Same(b, e.column) }
-
 // Cast chooses the JSON form of a column where it is not the kind's own. The
 // names are those of Eloquent's casts where it has one.
 type Cast string

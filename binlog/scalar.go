@@ -50,9 +50,6 @@ type ScalarReader struct {
 // those without a fraction that fit an integer are read as one nevertheless.
 func (r *ScalarReader) Kind() ScalarKind { return r.kind }
 
-// Column is the column's place in the table.
-func (r *ScalarReader) Column() int { return r.column }
-
 // Read gives the column's value in a row of the reader's table.
 func (r *ScalarReader) Read(row *Row) (Scalar, error) {
 	v := row.values[r.column]

@@ -37,7 +37,7 @@ type goldenID struct {
 type goldenCase struct {
 	name, about string
 	harmonic    *Harmonic
-	model       string
+	modelEvent  string
 	control     Control
 }
 
@@ -103,11 +103,11 @@ func goldenCases() []goldenCase {
 		},
 		{
 			name: "model-created", about: "broadcast = \"model\": what Laravel sends for App\\Models\\Todo; there is no id and no order",
-			model: `App\Models\Todo`, harmonic: todo(10, Create, `{"id":"`+uuid+`","user_id":1,"title":"Buy milk","done":false}`),
+			modelEvent: "TodoCreated", harmonic: todo(10, Create, `{"id":"`+uuid+`","user_id":1,"title":"Buy milk","done":false}`),
 		},
 		{
 			name: "model-deleted", about: "broadcast = \"model\" on a delete: the last values",
-			model: `App\Models\Todo`, harmonic: todo(11, Delete, `{"id":"`+uuid+`","user_id":1,"title":"Buy milk","done":true}`),
+			modelEvent: "TodoDeleted", harmonic: todo(11, Delete, `{"id":"`+uuid+`","user_id":1,"title":"Buy milk","done":true}`),
 		},
 		{name: "control-reset", about: "todos was truncated or dropped", control: Reset{ID: id(20), Table: "todos"}},
 		{name: "control-reload-all", about: "load everything again", control: Reload{ID: id(21)}},
@@ -139,8 +139,8 @@ func goldenCases() []goldenCase {
 func (c goldenCase) make(t *testing.T) golden {
 	g := golden{Name: c.name, About: c.about}
 	switch {
-	case c.model != "":
-		g.Event, g.Data = ModelEvent(c.model, c.harmonic.Operation), string(AppendModelJSON(nil, c.harmonic))
+	case c.modelEvent != "":
+		g.Event, g.Data = c.modelEvent, string(AppendModelJSON(nil, c.harmonic))
 		g.Row = c.harmonic.Data
 	case c.harmonic != nil:
 		g.Event, g.Data = EventCreated, string(AppendJSON(nil, c.harmonic))
@@ -209,7 +209,7 @@ func TestGoldens(t *testing.T) {
 // parse reads the golden's data back and compares with what it was made of.
 func (c goldenCase) parse(t *testing.T, g golden) {
 	switch {
-	case c.model != "":
+	case c.modelEvent != "":
 		var payload struct{ Model json.RawMessage }
 		if err := json.Unmarshal([]byte(g.Data), &payload); err != nil || string(payload.Model) != string(c.harmonic.Data) {
 			t.Errorf("model = %s, %v", payload.Model, err)

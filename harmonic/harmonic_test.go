@@ -54,25 +54,6 @@ func TestAppendingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestModelNames(t *testing.T) {
-	for _, test := range []struct {
-		class, key     string
-		op             Operation
-		event, channel string
-	}{
-		{`App\Models\Todo`, "7", Create, "TodoCreated", "App.Models.Todo.7"},
-		{`\App\Models\Todo`, "7", Update, "TodoUpdated", "App.Models.Todo.7"},
-		{`Todo`, "01a2044a-c617", Delete, "TodoDeleted", "Todo.01a2044a-c617"},
-	} {
-		if got := ModelEvent(test.class, test.op); got != test.event {
-			t.Errorf("ModelEvent(%s, %s) = %s, want %s", test.class, test.op, got, test.event)
-		}
-		if got := ModelChannel(test.class, test.key); got != test.channel {
-			t.Errorf("ModelChannel(%s, %s) = %s, want %s", test.class, test.key, got, test.channel)
-		}
-	}
-}
-
 func BenchmarkAppendJSON(b *testing.B) {
 	dst := make([]byte, 0, 4096)
 	b.SetBytes(int64(len(AppendJSON(nil, &benchmarkRow))))

@@ -170,15 +170,15 @@ func TestNewGeneration(t *testing.T) {
 
 func TestOperation(t *testing.T) {
 	for _, test := range []struct {
-		op                 Operation
-		lower, title, past string
+		op          Operation
+		lower, past string
 	}{
-		{Create, "create", "Create", "Created"},
-		{Update, "update", "Update", "Updated"},
-		{Delete, "delete", "Delete", "Deleted"},
+		{Create, "create", "Created"},
+		{Update, "update", "Updated"},
+		{Delete, "delete", "Deleted"},
 	} {
-		if test.op.String() != test.lower || test.op.Title() != test.title || test.op.Past() != test.past {
-			t.Errorf("%d: %s, %s, %s", test.op, test.op.String(), test.op.Title(), test.op.Past())
+		if test.op.String() != test.lower || test.op.Past() != test.past {
+			t.Errorf("%d: %s, %s", test.op, test.op.String(), test.op.Past())
 		}
 		if op, err := ParseOperation(test.lower); err != nil || op != test.op {
 			t.Errorf("ParseOperation(%s) = %v, %v", test.lower, op, err)

@@ -13,11 +13,11 @@ const (
 	Delete
 )
 
-var operations = [...]struct{ lower, title, past string }{
-	{"invalid", "Invalid", "Invalid"},
-	{"create", "Create", "Created"},
-	{"update", "Update", "Updated"},
-	{"delete", "Delete", "Deleted"},
+var operations = [...]struct{ lower, past string }{
+	{"invalid", "Invalid"},
+	{"create", "Created"},
+	{"update", "Updated"},
+	{"delete", "Deleted"},
 }
 
 // ParseOperation reads what String wrote.
@@ -30,19 +30,16 @@ func ParseOperation(s string) (Operation, error) {
 	return 0, fmt.Errorf("operation %q is none of create, update, delete", s)
 }
 
-func (op Operation) names() (lower, title, past string) {
+func (op Operation) names() (lower, past string) {
 	if int(op) >= len(operations) {
 		op = 0
 	}
 	n := operations[op]
-	return n.lower, n.title, n.past
+	return n.lower, n.past
 }
 
 // String is the operation's name on the wire: "create", "update", "delete".
-func (op Operation) String() string { lower, _, _ := op.names(); return lower }
-
-// Title is String with a capital: "Create".
-func (op Operation) Title() string { _, title, _ := op.names(); return title }
+func (op Operation) String() string { lower, _ := op.names(); return lower }
 
 // Past is the name of Eloquent's model event with a capital: "Created".
-func (op Operation) Past() string { _, _, past := op.names(); return past }
+func (op Operation) Past() string { _, past := op.names(); return past }

@@ -62,15 +62,6 @@ func (m *Mapper) compileMembers(r fittedMembers, t *binlog.Table) (*MemberPlan, 
 // ID tells the plan's table and rule from those of all other member plans.
 func (p *MemberPlan) ID() string { return p.rule.option + tenantSeparator + p.table.Name.String() }
 
-// Scope is the scope's name.
-func (p *MemberPlan) Scope() string { return p.rule.of.name }
-
-// Tenant is whose members they are; empty without tenants.
-func (p *MemberPlan) Tenant() string { return p.rule.tenant }
-
-// Source is the version of the database's table that the plan fits.
-func (p *MemberPlan) Source() *binlog.Table { return p.table }
-
 // Columns are those that the plan reads.
 func (p *MemberPlan) Columns() []int { return p.read }
 
@@ -79,9 +70,6 @@ func (p *MemberPlan) Key() []binlog.KeyColumn { return p.key }
 
 // UserColumn is that of the user's key, by which the rows of users are read.
 func (p *MemberPlan) UserColumn() binlog.KeyColumn { return binlog.KeyColumn{Column: p.user.at} }
-
-// ScopeColumn is that of the scope's key.
-func (p *MemberPlan) ScopeColumn() binlog.KeyColumn { return binlog.KeyColumn{Column: p.scope.at} }
 
 // AppendKey writes the row's key: the JSON array of Key's values.
 func (p *MemberPlan) AppendKey(dst []byte, row *binlog.Row) ([]byte, error) {

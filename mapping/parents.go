@@ -132,9 +132,6 @@ func (c *compiler) parentKey(r *parentRule, unique []string) (k parentKey, ok bo
 	return k, len(c.list) == told
 }
 
-// Source is the version of the database's table that the plan fits.
-func (p *ParentPlan) Source() *binlog.Table { return p.table }
-
 // Columns are those that the plan reads.
 func (p *ParentPlan) Columns() []int { return p.read }
 

@@ -33,8 +33,6 @@ type Harmonic struct {
 	// Streams are where the record's key is kept for those who are not there.
 	// Only the first of a position has them.
 	Streams []ScopeKey
-	// Channels are what Map gives.
-	Channels []Channel
 }
 
 // Plan is one table of the TOML, fitted to one version of the database's

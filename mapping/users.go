@@ -61,12 +61,6 @@ func (m *Mapper) compileUser(t *binlog.Table, tenant string) (*UserPlan, []Probl
 	return p, c.list
 }
 
-// Source is the version of the database's table that the plan fits.
-func (p *UserPlan) Source() *binlog.Table { return p.table }
-
-// Tenant is whose users they are; empty without tenants.
-func (p *UserPlan) Tenant() string { return p.tenant }
-
 // Columns are those that the plan reads.
 func (p *UserPlan) Columns() []int { return p.read }
 
@@ -90,9 +84,6 @@ func (p *UserPlan) Of(row *binlog.Row) (UserKey, []filter.Value, error) {
 
 // Decisive says whether a change can matter to what is known of a user.
 func (p *UserPlan) Decisive(c *binlog.Change) bool { return decisive(c, p.read) }
-
-// Attributes is how many a user has.
-func (m *Mapper) Attributes() int { return len(m.attributes) }
 
 // Templates is how many templates of users' channels there are: the length of
 // User.Channels.

@@ -89,8 +89,10 @@ func TestCheckPermissions(t *testing.T) {
 	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("a")))
 	must(t, s.RenewChannels(t.Context(), SourcePoll, []string{"user.1"}, noon, 1))
 	must(t, s.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1")}))
-	startOf(t, s, "user.1", 1)
-	_, err := s.ServerID(t.Context())
+	jobs := startJobs(t, s, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}})
+	_, err := s.JobProgress(t.Context(), jobs[0].ID, jobs[0].Items, nil)
+	must(t, err)
+	_, err = s.ServerID(t.Context())
 	must(t, err)
 
 	s = open(t, user("~other:*", "+@all"))

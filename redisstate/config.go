@@ -34,11 +34,6 @@ type Config struct {
 	Prefix string `koanf:"prefix"`
 }
 
-// DefaultConfig is the Config of a Redis on this host.
-func DefaultConfig() Config {
-	return Config{Addr: DefaultAddr, Prefix: DefaultPrefix}
-}
-
 // Validate returns everything that is wrong with c, each naming the key and
 // what to write instead.
 func (c Config) Validate() []error {

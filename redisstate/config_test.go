@@ -15,7 +15,7 @@ func TestValidate(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		{"default", DefaultConfig(), nil},
+		{"default", Config{Addr: DefaultAddr, Prefix: DefaultPrefix}, nil},
 		{"socket", Config{Addr: "/run/redis/redis.sock", Prefix: "a:"}, nil},
 		{"IPv6", Config{Addr: "[::1]:6379", Prefix: "a:"}, nil},
 		{"no port", Config{Addr: "localhost", Prefix: "a:"}, []string{
@@ -65,7 +65,7 @@ func TestPasswordIsNeverPrinted(t *testing.T) {
 	if text := fmt.Sprint(c); !strings.Contains(text, "***") {
 		t.Errorf("no sign of a password in %s", text)
 	}
-	if text := fmt.Sprint(DefaultConfig()); strings.Contains(text, "***") {
+	if text := fmt.Sprint(Config{Addr: DefaultAddr, Prefix: DefaultPrefix}); strings.Contains(text, "***") {
 		t.Errorf("a password is suggested in %s", text)
 	}
 }

@@ -12,6 +12,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// RecordKey names a record.
+type RecordKey struct {
+	Table string
+	Key   string // JSON text
+}
+
 // A Job is a refill that some channels have coming: items that say what to send,
 // each to all of the channels. It survives crashes until its last item is done.
 type Job struct {

@@ -3,6 +3,7 @@ package redisstate
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,10 @@ func TestOutage(t *testing.T) {
 		eventually(t, "save the checkpoint again", func(ctx context.Context) bool {
 			return s.SaveCheckpoint(ctx, checkpointAt("after")) == nil
 		})
-		expectRefill(t, startOf(t, s, "user.1", 1), "todos 1")
+		jobs := startJobs(t, s, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}, From: 1})
+		if got, want := jobsText(jobs), []string{"user.1: todos 1"}; !slices.Equal(got, want) {
+			t.Errorf("started %q, want %q", got, want)
+		}
 	}
 	text := log.String()
 	for _, line := range []string{"redis is unreachable", "redis is back"} {

@@ -145,7 +145,7 @@ type keys struct {
 	checkpoint, marker, seq, serverID, deadLetters, probe string
 	owed, versions, shapes                                string
 	leases, poll                                          string
-	epochs, epoch, refills, refill, starts                string // epoch and refill are prefixes
+	epochs, epoch, starts                                 string // epoch is a prefix
 	jobs, job, clock                                      string // job is one, too
 }
 
@@ -165,8 +165,6 @@ func keysOf(prefix string) keys {
 		poll:        channels + "poll",
 		epochs:      window + "epochs",
 		epoch:       window + "epoch:",
-		refills:     window + "refills",
-		refill:      window + "refill:",
 		starts:      window + "starts",
 		jobs:        window + "jobs",
 		job:         window + "job:",

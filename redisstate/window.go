@@ -50,37 +50,6 @@ func (s *Store) AddToWindow(ctx context.Context, epoch uint64, entries []WindowE
 	return nil
 }
 
-// WindowSize counts what is kept with the epochs from fromEpoch on. A record
-// that is kept with several counts as often.
-func (s *Store) WindowSize(ctx context.Context, fromEpoch uint64) (int, error) {
-	size, err := s.windowSize(ctx, fromEpoch)
-	if err != nil {
-		return 0, fmt.Errorf("measure window from %d: %w", fromEpoch, err)
-	}
-	return size, nil
-}
-
-func (s *Store) windowSize(ctx context.Context, fromEpoch uint64) (int, error) {
-	epochs, err := s.epochs(ctx, strconv.FormatUint(fromEpoch, 10), "+inf")
-	if err != nil || len(epochs) == 0 {
-		return 0, err
-	}
-	counts, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, epoch := range epochs {
-			p.ZCard(ctx, s.keys.epoch+epoch)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	size := 0
-	for _, count := range counts {
-		size += int(count.(*redis.IntCmd).Val())
-	}
-	return size, nil
-}
-
 // TrimWindow drops the epochs before beforeEpoch.
 func (s *Store) TrimWindow(ctx context.Context, beforeEpoch uint64) error {
 	if err := s.trimWindow(ctx, beforeEpoch); err != nil {

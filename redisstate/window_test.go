@@ -2,8 +2,6 @@ package redisstate
 
 import (
 	"fmt"
-	"maps"
-	"reflect"
 	"slices"
 	"testing"
 )
@@ -12,65 +10,24 @@ func entry(stream, key string) WindowEntry {
 	return WindowEntry{Stream: stream, Table: "todos", Key: key}
 }
 
-// keysOnly is the refill without the starts.
-func keysOnly(keys []RecordKey) []string {
-	var texts []string
-	for _, k := range keys {
-		texts = append(texts, k.Table+" "+k.Key)
-	}
-	return texts
-}
-
-func expectRefill(t *testing.T, got []RecordKey, want ...string) {
-	t.Helper()
-	if !slices.Equal(keysOnly(got), want) {
-		t.Fatalf("refill of %q, want %q", keysOnly(got), want)
-	}
-}
-
-func startOf(t *testing.T, s *Store, channel string, from uint64) []RecordKey {
-	t.Helper()
-	keys, err := s.StartRefill(t.Context(), channel, from)
-	must(t, err)
-	return keys
-}
-
-func TestRefillTakesTheChannelsRecords(t *testing.T) {
-	s := newStore(t)
-	must(t, s.AddToWindow(t.Context(), 3, []WindowEntry{entry("user.1", "too early")}))
-	must(t, s.AddToWindow(t.Context(), 4, []WindowEntry{
-		entry("user.1", `7`), entry("user.1", `"é ☕"`),
-		{"user.1", "post_tag", `[3,"a"]`},
-		// Names that begin or end alike.
-		entry("user.10", `8`), entry("user.", `9`), entry("user", `10`), entry("a.user.1", `11`), entry("user.1\x01", `12`),
-	}))
-	must(t, s.AddToWindow(t.Context(), 5, []WindowEntry{entry("user.1", `7`), entry("user.1", `13`)}))
-	must(t, s.AddToWindow(t.Context(), 6, nil))
-
-	expectRefill(t, startOf(t, s, "user.1", 4), `post_tag [3,"a"]`, `todos "é ☕"`, `todos 13`, `todos 7`)
-	expectRefill(t, startOf(t, s, "user.10", 5))
-	expectRefill(t, startOf(t, s, "user", 0), `todos 10`)
-	expectRefill(t, startOf(t, s, "nobody", 0))
-
-	refills, err := s.Refills(t.Context())
-	must(t, err)
-	if got, want := slices.Sorted(maps.Keys(refills)), []string{"user", "user.1"}; !slices.Equal(got, want) {
-		t.Errorf("refills of %q, want %q", got, want)
-	}
-}
-
-func TestWindowSizeAndTrim(t *testing.T) {
+// TestTrim: what is dropped is not in later jobs, and leaves no key behind.
+func TestTrim(t *testing.T) {
 	c := sharedConfig(t)
 	s := open(t, c)
-	size := func(from uint64) int {
+	expect := func(from uint64, want int) {
 		t.Helper()
-		n, err := s.WindowSize(t.Context(), from)
-		must(t, err)
-		return n
+		jobs := startJobs(t, s, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}, From: from})
+		got := 0
+		for _, j := range jobs {
+			got += len(j.Items)
+			_, err := s.JobProgress(t.Context(), j.ID, j.Items, nil)
+			must(t, err)
+		}
+		if got != want {
+			t.Errorf("%d records from %d on, want %d", got, from, want)
+		}
 	}
-	if got := size(0); got != 0 {
-		t.Errorf("at first: %d", got)
-	}
+	expect(0, 0)
 	var many []WindowEntry
 	for i := range 2*batch + 5 {
 		many = append(many, entry("user.1", fmt.Sprint(i)))
@@ -79,22 +36,17 @@ func TestWindowSizeAndTrim(t *testing.T) {
 	must(t, s.AddToWindow(t.Context(), 1, many[:3]))
 	must(t, s.AddToWindow(t.Context(), 2, many[:3]))
 	must(t, s.AddToWindow(t.Context(), 12, many[:1]))
-	for from, want := range map[uint64]int{0: 2*batch + 9, 1: 2*batch + 9, 2: 4, 3: 1, 12: 1, 13: 0} {
-		if got := size(from); got != want {
-			t.Errorf("size from %d = %d, want %d", from, got, want)
-		}
+	must(t, s.AddToWindow(t.Context(), 14, nil))
+	for from, want := range map[uint64]int{0: len(many), 1: len(many), 2: 3, 3: 1, 12: 1, 13: 0} {
+		expect(from, want)
 	}
 	must(t, s.TrimWindow(t.Context(), 1))
-	if got, want := size(0), 2*batch+9; got != want {
-		t.Errorf("after trimming nothing: %d, want %d", got, want)
-	}
+	expect(0, len(many))
 	must(t, s.TrimWindow(t.Context(), 12))
-	if got := size(0); got != 1 {
-		t.Errorf("after trimming: %d, want 1", got)
-	}
+	expect(0, 1)
 	must(t, s.TrimWindow(t.Context(), 13))
-	if left := storedKeys(t, c.Prefix, s.client); len(left) != 0 {
-		t.Errorf("left behind: %q", left)
+	if left, want := storedKeys(t, c.Prefix, s.client), []string{s.keys.starts}; !slices.Equal(left, want) {
+		t.Errorf("left behind: %q, want %q", left, want)
 	}
 }
 
@@ -104,106 +56,11 @@ func TestTrimAfterACrash(t *testing.T) {
 	s := open(t, c)
 	must(t, s.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1")}))
 	must(t, s.client.Unlink(t.Context(), s.keys.epochKey(1)).Err())
-	expectRefill(t, startOf(t, s, "user.1", 0))
+	startJobs(t, s, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}})
+	expectJobs(t, s)
 	must(t, s.TrimWindow(t.Context(), 2))
 	if left := storedKeys(t, c.Prefix, s.client); len(left) != 0 {
 		t.Errorf("left behind: %q", left)
-	}
-}
-
-func TestRefillSurvivesACrash(t *testing.T) {
-	c := sharedConfig(t)
-	crashed := open(t, c)
-	must(t, crashed.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1"), entry("user.1", "2"), entry("user.2", "3")}))
-	started := startOf(t, crashed, "user.1", 1)
-	must(t, crashed.RefillDone(t.Context(), "user.1", started[:1]))
-	must(t, crashed.TrimWindow(t.Context(), 9))
-
-	s := open(t, c)
-	refills, err := s.Refills(t.Context())
-	must(t, err)
-	if want := map[string][]RecordKey{"user.1": started[1:]}; !reflect.DeepEqual(refills, want) {
-		t.Fatalf("refills = %+v, want %+v", refills, want)
-	}
-	must(t, s.RefillDone(t.Context(), "user.1", refills["user.1"]))
-	must(t, s.RefillDone(t.Context(), "user.1", refills["user.1"]))
-	if refills, err = s.Refills(t.Context()); err != nil || len(refills) != 0 {
-		t.Errorf("refills = %+v, %v, want none", refills, err)
-	}
-	if left, want := storedKeys(t, c.Prefix, s.client), []string{s.keys.starts}; !slices.Equal(left, want) {
-		t.Errorf("left behind: %q, want %q", left, want)
-	}
-}
-
-// The user left and came back while the first refill was under way, and the
-// record changed in between: its end must not end the second one.
-func TestRefillAskedForAgain(t *testing.T) {
-	s := newStore(t)
-	must(t, s.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1"), entry("user.1", "2")}))
-	first := startOf(t, s, "user.1", 1)
-	must(t, s.AddToWindow(t.Context(), 2, []WindowEntry{entry("user.1", "1")}))
-	second := startOf(t, s, "user.1", 2)
-	expectRefill(t, second, "todos 1", "todos 2")
-
-	must(t, s.RefillDone(t.Context(), "user.1", first))
-	refills, err := s.Refills(t.Context())
-	must(t, err)
-	expectRefill(t, refills["user.1"], "todos 1")
-	must(t, s.RefillDone(t.Context(), "user.1", second))
-	if refills, err = s.Refills(t.Context()); err != nil || len(refills) != 0 {
-		t.Errorf("refills = %+v, %v, want none", refills, err)
-	}
-}
-
-// An answer that is lost makes the caller start again.
-func TestStartRefillTwice(t *testing.T) {
-	c := sharedConfig(t)
-	p := newProxy(t, c.Addr)
-	c.Addr = p.listener.Addr().String()
-	s := open(t, c)
-	must(t, s.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1")}))
-	p.lose.Store(1 + maxRetries)
-	if keys, err := s.StartRefill(t.Context(), "user.1", 1); !Unreachable(err) {
-		t.Fatalf("StartRefill = %+v, %v, want an error of the network", keys, err)
-	}
-	keys := startOf(t, s, "user.1", 1)
-	expectRefill(t, keys, "todos 1")
-	must(t, s.RefillDone(t.Context(), "user.1", keys))
-	if refills, err := s.Refills(t.Context()); err != nil || len(refills) != 0 {
-		t.Errorf("refills = %+v, %v, want none", refills, err)
-	}
-}
-
-func TestManyRefills(t *testing.T) {
-	s := newStore(t)
-	var entries []WindowEntry
-	var channels []string
-	for i := range batch + 50 {
-		channels = append(channels, fmt.Sprintf("user.%d", i))
-		if i%2 == 0 {
-			entries = append(entries, entry(channels[i], "1"))
-		}
-	}
-	for i := range 2*batch + 50 {
-		entries = append(entries, entry("user.0", fmt.Sprint(i)))
-	}
-	must(t, s.AddToWindow(t.Context(), 1, entries))
-	started, err := s.StartRefills(t.Context(), channels, 1)
-	must(t, err)
-	refills, err := s.Refills(t.Context())
-	must(t, err)
-	if !reflect.DeepEqual(started, refills) {
-		t.Error("what was started is not what is pending")
-	}
-	if got, want := len(started), len(channels)/2; got != want {
-		t.Errorf("%d refills, want %d", got, want)
-	}
-	if got, want := len(started["user.0"]), 2*batch+50; got != want {
-		t.Errorf("%d records, want %d", got, want)
-	}
-	must(t, s.RefillDone(t.Context(), "user.0", started["user.0"]))
-	if refills, err = s.Refills(t.Context()); err != nil || refills["user.0"] != nil || len(refills) != len(started)-1 {
-		t.Errorf("%d refills are left, %v", len(refills), err)
 	}
 }
 
@@ -223,23 +80,23 @@ func TestPrefixesAreApart(t *testing.T) {
 	must(t, first.RenewChannels(t.Context(), SourcePoll, []string{"user.1"}, noon, 1))
 	must(t, first.PollDone(t.Context(), 1, noon))
 	must(t, first.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1")}))
-	startOf(t, first, "user.1", 1)
+	startJobs(t, first, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}})
 	must(t, first.SetAside(t.Context(), DeadLetter{ID: "x"}))
 
 	_, err := second.LoadCheckpoint(t.Context())
 	expectError(t, err, ErrNoCheckpoint)
 	seq, errSeq := second.IssuedSeq(t.Context())
 	poll, errPoll := second.LastPoll(t.Context())
-	size, errSize := second.WindowSize(t.Context(), 0)
-	refills, errRefills := second.Refills(t.Context())
 	letters, errLetters := second.DeadLetters(t.Context())
-	for _, err := range []error{errSeq, errPoll, errSize, errRefills, errLetters} {
+	for _, err := range []error{errSeq, errPoll, errLetters} {
 		must(t, err)
 	}
-	if seq != 0 || poll != (Poll{}) || size != 0 || len(refills) != 0 || len(letters) != 0 || len(leases(t, second)) != 0 {
-		t.Errorf("the second prefix sees %d, %+v, %d, %+v, %+v", seq, poll, size, refills, letters)
+	if seq != 0 || poll != (Poll{}) || len(letters) != 0 || len(leases(t, second)) != 0 {
+		t.Errorf("the second prefix sees %d, %+v, %+v", seq, poll, letters)
 	}
-	expectRefill(t, startOf(t, second, "user.1", 0))
+	expectJobs(t, second)
+	startJobs(t, second, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}})
+	expectJobs(t, second)
 }
 
 func BenchmarkAddToWindow(b *testing.B) {

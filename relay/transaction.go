@@ -98,9 +98,6 @@ func (t *transaction) close() error {
 // defines says whether there are statements in it.
 func (t *transaction) defines() bool { return len(t.definitions) > 0 }
 
-// empty says whether nothing was added.
-func (t *transaction) empty() bool { return len(t.definitions) == 0 && t.changes.end() == 0 }
-
 // tables gives those of which a row was changed or a statement is there, by
 // their versions; some may be gone.
 func (t *transaction) tables(give func(*binlog.Table)) {
@@ -112,11 +109,6 @@ func (t *transaction) tables(give func(*binlog.Table)) {
 			give(d.Table)
 		}
 	}
-}
-
-// touches says whether a row of the table was changed.
-func (t *transaction) touches(table binlog.TableName) bool {
-	return slices.ContainsFunc(t.versions, func(v tableVersion) bool { return v.table.Name == table })
 }
 
 // memory is how many bytes are held.

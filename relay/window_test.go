@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -36,6 +37,7 @@ func TestWindowIsWritten(t *testing.T) {
 	random := newRandom(t)
 	p := l.current(1)
 	byEpoch := map[uint64]int{}
+	var streams []string
 	for n := range entries {
 		if err := w.reserve(t.Context(), 1); err != nil {
 			t.Fatal(err)
@@ -44,8 +46,9 @@ func TestWindowIsWritten(t *testing.T) {
 		byEpoch[epoch]++
 		p.add()
 		w.add(windowEntry{
-			WindowEntry: redisstate.WindowEntry{Stream: userChannel(n), Table: "todos", Key: "[1]"}, epoch: epoch, page: p,
+			WindowEntry: redisstate.WindowEntry{Stream: userChannel(n), Table: "todos", Key: fmt.Sprintf("[%d]", n)}, epoch: epoch, page: p,
 		})
+		streams = append(streams, userChannel(n))
 	}
 	if err := w.await(t.Context(), w.mark()); err != nil {
 		t.Fatal(err)
@@ -57,8 +60,9 @@ func TestWindowIsWritten(t *testing.T) {
 				want += n
 			}
 		}
-		if got, err := r.store.WindowSize(t.Context(), from); err != nil || got != want {
-			t.Errorf("Redis holds %d from epoch %d on, %v; want %d", got, from, err, want)
+		jobs, err := r.store.StartJobs(t.Context(), []redisstate.JobStart{{Channels: []string{"one"}, Streams: streams, From: from}})
+		if err != nil || len(jobs) != 1 || len(jobs[0].Items) != want {
+			t.Errorf("Redis has the jobs %v from epoch %d on, %v; want %d records", jobs, from, err, want)
 		}
 	}
 	if p.pending != 0 {

@@ -40,7 +40,7 @@ func BenchmarkTrue(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if ok, err := f.True(row, someone, now); !ok || err != nil {
+				if ok, err := holds(f, row, someone, now); !ok || err != nil {
 					b.Fatal(ok, err)
 				}
 			}
@@ -56,7 +56,7 @@ func TestConditionsDoNotAllocate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := testing.AllocsPerRun(100, func() {
-			if ok, err := f.True(row, someone, now); !ok || err != nil {
+			if ok, err := holds(f, row, someone, now); !ok || err != nil {
 				t.Error(c.text, ok, err)
 			}
 		}); n != 0 {

@@ -118,14 +118,6 @@ func (f *Filter) add(c *compiler, part ast.Node) error {
 	return nil
 }
 
-// True says whether the condition is true, that is neither false nor unknown.
-func (f *Filter) True(row *binlog.Row, user *User, now time.Time) (bool, error) {
-	if ok, err := f.RowTrue(row, now); !ok || err != nil {
-		return false, err
-	}
-	return f.UserTrue(row, user)
-}
-
 // RowTrue says whether all parts that read nothing of the user are true: the
 // condition is made of parts by the uppermost and. It is true if there are none.
 func (f *Filter) RowTrue(row *binlog.Row, now time.Time) (bool, error) {

@@ -40,7 +40,7 @@ func FuzzCompile(f *testing.F) {
 				if wrongBool != nil {
 					continue
 				}
-				visible, err := condition.True(row, user, time.Now())
+				visible, err := holds(condition, row, user, time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}

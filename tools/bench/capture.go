@@ -57,6 +57,10 @@ func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("the benchmark's mapping is wrong: %v", problems)
 	}
+	view, err := newAudience(mapper)
+	if err != nil {
+		return nil, err
+	}
 	fmt.Fprintln(progress, "writing rows")
 	f := &filler{db: db, tables: []string{"todos"}}
 	bulk, err := f.fill(ctx, cfg, bulkInserts, bulkUpdates, bulkRows)
@@ -75,7 +79,7 @@ func capture(ctx context.Context, progress io.Writer) (_ []figure, err error) {
 	}{
 		{"capture.bulk", "to JSON, transactions of 1,000 rows", bulk, func() binlog.Handler { return &texts{} }},
 		{"capture.single", "to JSON, transactions of one row", single, func() binlog.Handler { return &texts{} }},
-		{"capture.mapped", "mapped to events' JSON, transactions of 1,000 rows", bulk, func() binlog.Handler { return &mapped{mapper: mapper} }},
+		{"capture.mapped", "mapped to events' JSON, transactions of 1,000 rows", bulk, func() binlog.Handler { return &mapped{mapper: mapper, view: view} }},
 	} {
 		var ours, theirs, ratios []float64
 		for turn := range captureTurns + 1 {
@@ -200,15 +204,17 @@ func (w *texts) Idle(binlog.Point) {}
 
 func (w *texts) Definition(context.Context, *binlog.Definition) error { return nil }
 
-// mapped maps every change and writes the payload of every harmonic.
+// mapped routes every change to its user, who is connected, and writes the
+// payload of every harmonic.
 type mapped struct {
 	mapper  *mapping.Mapper
+	view    *audience
 	payload []byte
 	seq     harmonic.Seq
 }
 
 func (m *mapped) Change(_ context.Context, c *binlog.Change) error {
-	_, err := m.mapper.Map(c, func(h *mapping.Harmonic) (err error) {
+	_, err := m.mapper.Route(c, m.view, m.view, func(h *mapping.Harmonic) (err error) {
 		m.seq = max(harmonic.Seq(c.Time), m.seq+1)
 		m.payload, err = h.AppendPayload(m.payload[:0], harmonic.NewID(m.seq, 1), time.UnixMicro(int64(c.Time)))
 		return err
