@@ -211,7 +211,7 @@ func TestLoadsWhileTheLogGoesOn(t *testing.T) {
 				var after binlog.Position
 				f.do(t, func() {
 					for id := range users {
-						if f.Close(user(id+1), 1); r.IntN(2) == 0 {
+						if f.Close(user(id+1), 1, string(user(id+1))); r.IntN(2) == 0 {
 							load, _ := f.Open(user(id+1), 1, string(user(id+1)))
 							loads = append(loads, load)
 						}

@@ -18,7 +18,7 @@ type Load struct {
 // loading is one who is being read: what changed since that began.
 type loading struct {
 	number uint64
-	opened []string
+	opened []opening
 	rows   map[string]collected
 	// described says that the user's row changed; attributes are nil if it is gone.
 	described  bool
@@ -68,23 +68,30 @@ type Crossing struct {
 	Gained bool
 }
 
+// opening is a channel that is active. A user has several of a template, where
+// clients name an attribute's value of before or one that was never the user's.
+type opening struct {
+	template int
+	channel  string
+}
+
 // Open tells that a user's channel by a template is active. If load is true,
 // nothing is known of the user: from here on its changes are collected, and it
 // is to be read at a point that covers all that was applied so far.
 func (s *State) Open(user mapping.UserKey, template int, channel string) (l Load, load bool) {
 	if c := s.users[user]; c != nil {
-		c.opened = with(c.opened, template, channel)
+		c.opened = with(c.opened, opening{template, channel})
 		s.replace(c, s.version(c.user, c.user.Subject.Attributes, c.opened))
 		return Load{}, false
 	}
 	if at := s.loading[user]; at != nil {
-		at.opened = with(at.opened, template, channel)
+		at.opened = with(at.opened, opening{template, channel})
 		return Load{}, false
 	}
-	return s.begin(user, with(nil, template, channel)), true
+	return s.begin(user, []opening{{template, channel}}), true
 }
 
-func (s *State) begin(user mapping.UserKey, opened []string) Load {
+func (s *State) begin(user mapping.UserKey, opened []opening) Load {
 	s.loads++
 	s.loading[user] = &loading{number: s.loads, opened: opened, rows: map[string]collected{}}
 	return Load{user, s.loads}
@@ -92,9 +99,9 @@ func (s *State) begin(user mapping.UserKey, opened []string) Load {
 
 // Close tells that a user's channel by a template is no longer active. With
 // its last one, the user leaves.
-func (s *State) Close(user mapping.UserKey, template int) {
+func (s *State) Close(user mapping.UserKey, template int, channel string) {
 	if at := s.loading[user]; at != nil {
-		if at.opened = with(at.opened, template, ""); none(at.opened) {
+		if at.opened = without(at.opened, opening{template, channel}); len(at.opened) == 0 {
 			delete(s.loading, user)
 		}
 		return
@@ -103,28 +110,28 @@ func (s *State) Close(user mapping.UserKey, template int) {
 	if c == nil {
 		return
 	}
-	if c.opened = with(c.opened, template, ""); none(c.opened) {
+	if c.opened = without(c.opened, opening{template, channel}); len(c.opened) == 0 {
 		s.leave(c)
 		return
 	}
 	s.replace(c, s.version(c.user, c.user.Subject.Attributes, c.opened))
 }
 
-// with is the list with a channel at a template's number.
-func with(opened []string, template int, channel string) []string {
-	opened = append(opened, make([]string, max(0, template+1-len(opened)))...)
-	opened[template] = channel
-	return opened
+func with(opened []opening, o opening) []opening {
+	if slices.Contains(opened, o) {
+		return opened
+	}
+	return append(opened, o)
 }
 
-func none(opened []string) bool {
-	return !slices.ContainsFunc(opened, func(name string) bool { return name != "" })
+func without(opened []opening, o opening) []opening {
+	return slices.DeleteFunc(opened, func(other opening) bool { return other == o })
 }
 
 // Reset makes nobody of a tenant live, since its table of users or memberships
 // was emptied or altered, and returns all who were, to be read again.
 func (s *State) Reset(tenant string) []Load {
-	everybody := map[mapping.UserKey][]string{}
+	everybody := map[mapping.UserKey][]opening{}
 	for user, at := range s.loading {
 		if user.Tenant() == tenant {
 			everybody[user] = at.opened

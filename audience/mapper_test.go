@@ -118,6 +118,15 @@ func TestChannelsByAttributes(t *testing.T) {
 	if s.Open("7", 0, "private-chorus.4.user.7"); s.users["7"].user.Channels[0] != "private-chorus.4.user.7" {
 		t.Error("the channel of the new team is not the user's")
 	}
+	// A client of before comes again and goes, which is nothing to the new one.
+	s.Open("7", 0, "private-chorus.3.user.7")
+	if s.Close("7", 0, "private-chorus.3.user.7"); s.users["7"].user.Channels[0] != "private-chorus.4.user.7" {
+		t.Error("another channel took the user's")
+	}
+	s.Close("7", 0, "private-chorus.3.user.7")
+	if s.Close("7", 0, "private-chorus.4.user.7"); s.users["7"] != nil {
+		t.Error("the user is there without a channel")
+	}
 }
 
 // TestTenants: users of the same key in two tenants are two, and so are scopes.

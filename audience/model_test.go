@@ -162,7 +162,7 @@ type trial struct {
 	log    []database
 	done   int // transactions that were applied
 	now    int
-	opened map[mapping.UserKey][]string
+	opened map[mapping.UserKey][]opening
 	loads  map[mapping.UserKey]*under
 	late   []*Loaded // of who had left when it was read
 }
@@ -193,7 +193,7 @@ func tryState(t *testing.T, seed uint64) {
 	t.Helper()
 	w := &trial{
 		State: newState(fakeRules{}, Config{}, time.UnixMicro(0)), t: t, r: rand.New(rand.NewPCG(seed, 1)),
-		opened: map[mapping.UserKey][]string{}, loads: map[mapping.UserKey]*under{},
+		opened: map[mapping.UserKey][]opening{}, loads: map[mapping.UserKey]*under{},
 	}
 	first, rows := database{platformUser: {}, guests: {}, people: {}, posts: {}}, 0
 	for range 30 {
@@ -344,28 +344,34 @@ func (w *trial) tick() {
 	}
 }
 
-func (w *trial) open() {
-	key, template := user(1+w.r.IntN(someUsers)), w.r.IntN(2)
-	name := string(key)
+// channel chooses one of the channels that name a user.
+func (w *trial) channel() (key mapping.UserKey, template int, name string) {
+	key, template = user(1+w.r.IntN(someUsers)), w.r.IntN(2)
 	if template == 0 {
-		name = fmt.Sprintf("own.%d.%s", w.r.IntN(3), key)
+		return key, template, fmt.Sprintf("own.%d.%s", w.r.IntN(3), key)
 	}
+	return key, template, string(key)
+}
+
+func (w *trial) open() {
+	key, template, name := w.channel()
 	l, load := w.Open(key, template, name)
 	if load != (w.opened[key] == nil) {
 		w.t.Fatalf("user %s is to be loaded: %t", key, load)
 	}
 	if load {
-		w.opened[key] = make([]string, 2)
 		w.loads[key] = &under{load: l}
 	}
-	w.opened[key][template] = name
+	if o := (opening{template, name}); !slices.Contains(w.opened[key], o) {
+		w.opened[key] = append(w.opened[key], o)
+	}
 }
 
 func (w *trial) close() {
-	key, template := user(1+w.r.IntN(someUsers)), w.r.IntN(2)
-	w.Close(key, template)
+	key, template, name := w.channel()
+	w.Close(key, template, name)
 	if opened := w.opened[key]; opened != nil {
-		if opened[template] = ""; none(opened) {
+		if w.opened[key] = without(opened, opening{template, name}); len(w.opened[key]) == 0 {
 			delete(w.opened, key)
 			if u := w.loads[key]; u != nil && u.read != nil {
 				w.late = append(w.late, u.read)
@@ -475,12 +481,13 @@ func (w *trial) checkView(name string, v mapping.View, d database) {
 		if want := d.attributesOf(key); !slices.Equal(u.Subject.Attributes, want) {
 			w.t.Errorf("%s: attributes of user %s: got %v, want %v", name, key, u.Subject.Attributes, want)
 		}
-		for template, opened := range w.opened[key] {
-			if own, _ := (fakeRules{}).channel(template, u); own != opened {
-				opened = ""
+		for template, got := range u.Channels {
+			want, ok := (fakeRules{}).channel(template, u)
+			if !ok || !slices.Contains(w.opened[key], opening{template, want}) {
+				want = ""
 			}
-			if u.Channels[template] != opened {
-				w.t.Errorf("%s: channels of user %s: %q, opened are %q", name, key, u.Channels, w.opened[key])
+			if got != want {
+				w.t.Errorf("%s: channels of user %s: %q, opened are %v", name, key, u.Channels, w.opened[key])
 			}
 		}
 		scopes := d.scopesOf(key, now)

@@ -61,9 +61,9 @@ func newState(r rules, cfg Config, now time.Time) *State {
 // connected is a user who is live.
 type connected struct {
 	user *mapping.User
-	// opened are the active channels by template, whether or not they are the
-	// user's own by its attributes.
-	opened []string
+	// opened are the active channels, whether or not they are the user's own by
+	// its attributes.
+	opened []opening
 	places map[*group]place
 	timers map[timerKey]*timer
 	// written is the transaction that wrote the user's row last.
@@ -169,13 +169,13 @@ func (s *State) replace(c *connected, next *mapping.User) {
 
 // version is the user with these attributes and opened channels; the same one
 // if that changes nothing.
-func (s *State) version(u *mapping.User, attributes []filter.Value, opened []string) *mapping.User {
+func (s *State) version(u *mapping.User, attributes []filter.Value, opened []opening) *mapping.User {
 	next := *u
 	next.Subject.Attributes = attributes
 	next.Channels = make([]string, s.rules.templates())
-	for template, name := range opened {
-		if own, ok := s.rules.channel(template, &next); ok && own == name {
-			next.Channels[template] = name
+	for _, o := range opened {
+		if own, ok := s.rules.channel(o.template, &next); ok && own == o.channel {
+			next.Channels[o.template] = own
 		}
 	}
 	if slices.Equal(next.Subject.Attributes, u.Subject.Attributes) && slices.Equal(next.Channels, u.Channels) {
@@ -185,7 +185,7 @@ func (s *State) version(u *mapping.User, attributes []filter.Value, opened []str
 }
 
 // join makes a user live. Its grants are to be added.
-func (s *State) join(u *mapping.User, opened []string, grants int) *connected {
+func (s *State) join(u *mapping.User, opened []opening, grants int) *connected {
 	c := &connected{opened: opened, places: make(map[*group]place, grants+1)}
 	u.Slot = s.seats.take(c)
 	u = s.version(u, u.Subject.Attributes, opened)

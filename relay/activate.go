@@ -260,7 +260,7 @@ func (r *Relay) deactivate(ctx context.Context, p poll, seen map[string]bool) er
 	err := r.between(ctx, func(context.Context) error {
 		for _, name := range gone {
 			if template, key, ok := r.mapper.UserOf(name); ok {
-				r.audience.Close(key, template)
+				r.audience.Close(key, template, name)
 			}
 		}
 		r.mu.Lock()
