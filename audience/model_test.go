@@ -172,7 +172,7 @@ func (w *trial) live(key mapping.UserKey) bool { return w.opened[key] != nil && 
 func TestStateAgainstModel(t *testing.T) {
 	runs := 8
 	if os.Getenv("TEST_FULL") != "" {
-		runs = 3_000
+		runs = 300
 	}
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("SEED"); text != "" {

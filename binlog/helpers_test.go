@@ -131,9 +131,11 @@ func (r *recorder) wake() {
 }
 
 // until waits until the tail covers the position and returns the lines so far.
+// As long as anything comes, it goes on.
 func (r *recorder) until(t *testing.T, to binlog.Position) []string {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
 	for {
 		r.mu.Lock()
 		done, lines := r.pos.Covers(to), append([]string(nil), r.lines...)
@@ -143,8 +145,9 @@ func (r *recorder) until(t *testing.T, to binlog.Position) []string {
 		}
 		select {
 		case <-r.seen:
-		case <-deadline:
-			t.Fatalf("the tail has not come to %s in %s; it is at %s; got %q", to, patience, r.pos, lines)
+			deadline.Reset(patience)
+		case <-deadline.C:
+			t.Fatalf("nothing has come for %s, and the tail is not at %s yet; it is at %s; got %q", patience, to, r.pos, lines)
 		}
 	}
 }
