@@ -92,6 +92,10 @@ func (p *Plan) reaches(img *image, u *User) bool {
 	})
 }
 
+// ByAttributes says whether who sees the rows, or what of them, depends on
+// users' attributes.
+func (p *Plan) ByAttributes() bool { return len(p.byAttributes) > 0 }
+
 // Sight is who sees a row by a view. It can be used again.
 type Sight struct {
 	Users []*User

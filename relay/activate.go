@@ -76,11 +76,11 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 	if err != nil {
 		return err
 	}
-	r.list(made)
 	// Who was taken out of a scope, or sees by other attributes, has missed
 	// what became of the rows since, too. From here on the past tells that.
 	var more []redisstate.JobStart
 	err = r.between(ctx, func(context.Context) error {
+		defer r.list(made)
 		for _, j := range append(made, r.selectionsOf(names)...) {
 			r.remember(j.Items, j.Channels)
 			for _, item := range j.Items {

@@ -56,8 +56,13 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		add(selection{Scope: m.Scope}, m.User)
 	}
 	for _, u := range fx.Users {
+		same := slices.Equal(u.Was.Channels, u.Is.Channels)
+		if !same {
+			r.past.unknown[u.Is.Key] = true // nothing was told on the new ones
+		}
 		r.past.had(u.Is.Key, u.Was.Subject.Attributes)
 		for _, s := range r.byAttributes(u.Is) {
+			s.All = same
 			add(s, u.Is)
 		}
 	}

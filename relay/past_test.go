@@ -216,8 +216,15 @@ func TestWhereabouts(t *testing.T) {
 				t.Errorf("told: %v; gone from %q and come to %q, want %q and %q", ok, gone, come, c.gone, c.come)
 			}
 			for _, u := range v.users {
-				sees, _, err := plan.Judge(row, v, u)
-				if err != nil || sees {
+				sees, variant, err := plan.Judge(row, v, u)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if sees {
+					sure, err := (&sending{relay: r, plan: plan, view: v}).surelyHas(row, u, variant)
+					if want := !strings.Contains(c.come, string(u.Key)); err != nil || sure != want {
+						t.Errorf("a refill is sure that user %s has it: %v, want %v (%v)", u.Key, sure, want, err)
+					}
 					continue
 				}
 				had, err := r.hadIt(plan, row, v, u)

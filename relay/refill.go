@@ -182,6 +182,9 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 	if err != nil {
 		return outcome{}, &finalError{err}
 	}
+	if what.selection != nil && what.selection.All && !plan.ByAttributes() && plan.Policy() == nil {
+		return outcome{}, nil
+	}
 	r.mu.Lock()
 	watch := &chunk{table: what.table, job: j, later: map[string]bool{}}
 	resets := r.resets[what.table]
@@ -284,7 +287,10 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	if err := r.learnOf(ctx, plan, b, view); err != nil {
 		return err
 	}
-	s := &sending{relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent, outcome: &b.outcome, denies: what.denies(), asked: what.asked(), named: what.selection == nil}
+	s := &sending{
+		relay: r, plan: plan, view: view, id: id, at: time.Now(), sent: sent, outcome: &b.outcome,
+		denies: what.denies(), asked: what.asked(), named: what.selection == nil,
+	}
 	if what.selection != nil {
 		s.scope = what.selection.Scope
 	}
@@ -369,6 +375,13 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		case err != nil:
 			return &finalError{err}
 		case visible:
+			sure, err := s.surelyHas(row, u, variant)
+			if err != nil {
+				return &finalError{err}
+			}
+			if sure {
+				continue
+			}
 			switch s.answers.about(key, u) {
 			case policy.Yes:
 				variants[variant] = append(variants[variant], name)

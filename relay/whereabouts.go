@@ -6,6 +6,7 @@ import (
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
+	"github.com/chorusd/chorusd/mapping/filter"
 )
 
 // whereabouts is what is to be told of a row, beside what its change tells by
@@ -169,6 +170,31 @@ func (r *Relay) mayHave(plan *mapping.Plan, row *binlog.Row, v *pastView, u *map
 		}
 	}
 	return false, nil
+}
+
+// surelyHas says whether a user who sees a variant of a row has had that by all
+// that was. What an app's policy said, or what was of a record that was kept by
+// its key, nobody knows.
+func (s *sending) surelyHas(row *binlog.Row, u *mapping.User, variant mapping.Variant) (bool, error) {
+	p := s.relay.past
+	if s.named || s.asked || s.plan.Policy() != nil || p.unknown[u.Key] {
+		return false, nil
+	}
+	v := p.by(s.view)
+	v.wide = false
+	for {
+		for _, attributes := range slices.Concat([][]filter.Value{u.Subject.Attributes}, p.attributes[u.Key]) {
+			then := *u
+			then.Subject.Attributes = attributes
+			has, was, err := s.plan.Judge(row, v, &then)
+			if err != nil || !has || was != variant {
+				return false, err
+			}
+		}
+		if !v.next() {
+			return true, nil
+		}
+	}
 }
 
 // hadIt says whether a user who does not see a row may have it.
