@@ -153,7 +153,7 @@ test-full: export TEST_FULL := 1
 test-full: setup ## the same with the longer runs, and fuzzing
 	@go run ./tools/services/cmd install percona-toolkit
 	@echo "==> Go tests, all"
-	@go test -race -count=1 -timeout 60m ./...
+	@go test -race -count=1 -timeout 120m ./...
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "==> $$target in $$package, $(FUZZES)"; \

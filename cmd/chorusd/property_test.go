@@ -65,7 +65,7 @@ func lasting(t *testing.T) (more func(transactions, worlds int) bool) {
 	}
 	worlds := 2
 	if full {
-		worlds = 100
+		worlds = 20
 	}
 	return func(_, n int) bool { return n < worlds }
 }
