@@ -94,7 +94,9 @@ func (p *Plan) reaches(img *image, u *User) bool {
 
 // ByAttributes says whether who sees the rows, or what of them, depends on
 // users' attributes.
-func (p *Plan) ByAttributes() bool { return len(p.byAttributes) > 0 }
+func (p *Plan) ByAttributes() bool {
+	return slices.ContainsFunc(p.judged, func(j judgement) bool { return len(j.filter.Attributes()) > 0 })
+}
 
 // Sight is who sees a row by a view. It can be used again.
 type Sight struct {

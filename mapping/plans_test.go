@@ -297,6 +297,32 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestByAttributes: also of conditions that are about the user's key as well.
+func TestByAttributes(t *testing.T) {
+	table := tableOf("todos", "id", "team_id", "region", "salary")
+	for _, c := range []struct {
+		where, visibleIf string
+		want             bool
+	}{
+		{"", "", false},
+		{`region == "eu"`, `user.id == id`, false},
+		{`user.region == region`, "", true},
+		{"", `user.id == id or user.role == "hr"`, true},
+	} {
+		rule := mapping.Table{Fields: []string{"id", "salary"}, VisibleTo: mapping.AnyOf("team:{team_id}"), Where: c.where}
+		if c.visibleIf != "" {
+			rule.Columns = map[string]mapping.Column{"salary": {VisibleIf: c.visibleIf}}
+		}
+		plan, err := mapperOf(t, scoped(rule)).PlanOf("todos", table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.ByAttributes(); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
 // TestTenantsDoNotMeet: the same keys of two tenants are not the same.
 func TestTenantsDoNotMeet(t *testing.T) {
 	m := mapperOf(t, mapping.Config{
