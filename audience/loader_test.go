@@ -43,6 +43,15 @@ func inspect(t *testing.T, cfg binlog.Config) binlog.Server {
 	return server
 }
 
+// loaderOf makes a loader for a server.
+func loaderOf(r rules, cfg binlog.Config, server binlog.Server) *Loader {
+	l := &Loader{}
+	for range loadLines {
+		l.lines = append(l.lines, &line{rules: r, reader: binlog.NewReader(cfg, server)})
+	}
+	return l
+}
+
 // fill makes 20 memberships for each of so many users.
 func fill(t *testing.T, db *servicestest.Database, users int) {
 	t.Helper()
@@ -81,9 +90,8 @@ func TestActivation(t *testing.T) {
 	fill(t, db, known)
 	cfg := configOf(t, db)
 	server := inspect(t, cfg)
-	reader := binlog.NewReader(cfg, server)
-	defer reader.Close()
-	l := &Loader{fakeRules{db.Name}, reader}
+	l := loaderOf(fakeRules{db.Name}, cfg, server)
+	defer l.Close()
 	s := newState(fakeRules{db.Name}, Config{}, time.Now())
 	start, longest, live := time.Now(), time.Duration(0), 0
 	for first := 0; first < connected; first += batch {
@@ -202,9 +210,8 @@ func TestLoadsWhileTheLogGoesOn(t *testing.T) {
 			writing, rest := context.WithCancel(ctx)
 			go func() { ended <- write(writing, db, users, platforms) }()
 
-			reader := binlog.NewReader(configOf(t, db), server)
-			defer reader.Close()
-			l := &Loader{rules, reader}
+			l := loaderOf(rules, configOf(t, db), server)
+			defer l.Close()
 			r := rand.New(rand.NewPCG(1, 1))
 			for range rounds {
 				var loads []Load

@@ -15,9 +15,14 @@ func New(m *mapping.Mapper, cfg Config, now time.Time) *State {
 	return newState(&mapper{m, map[*binlog.Table]*plans{}}, cfg, now)
 }
 
-// NewLoader makes a loader with a mapper and a reader of its own.
-func NewLoader(m *mapping.Mapper, r Reader) *Loader {
-	return &Loader{&mapper{m, map[*binlog.Table]*plans{}}, r}
+// NewLoader makes a loader with mappers and readers of its own, which connect
+// when they are needed.
+func NewLoader(newMapper func() *mapping.Mapper, newReader func() Reader) *Loader {
+	l := &Loader{}
+	for range loadLines {
+		l.lines = append(l.lines, &line{rules: &mapper{newMapper(), map[*binlog.Table]*plans{}}, reader: newReader()})
+	}
+	return l
 }
 
 // mapper are the rules of a mapping.Mapper.

@@ -151,8 +151,8 @@ func TestTenants(t *testing.T) {
 	if len(now.Everyone("a")) != 1 || now.Everyone("b")[0] != b || now.Members("b/public")[0] != b || len(now.Everyone("")) != 0 {
 		t.Errorf("everyone of a: %v, of b: %v", now.Everyone("a"), now.Everyone("b"))
 	}
-	l := NewLoader(m, nil)
-	if got := fmt.Sprint(l.rules.tables("a"), withoutTenant(a.Key, a.Tenant)); got != "[tenant_a.team_user]7" {
+	l := NewLoader(func() *mapping.Mapper { return m }, func() Reader { return nil })
+	if got := fmt.Sprint(l.lines[0].rules.tables("a"), withoutTenant(a.Key, a.Tenant)); got != "[tenant_a.team_user]7" {
 		t.Errorf("read for a user of a: %s", got)
 	}
 }

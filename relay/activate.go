@@ -8,7 +8,6 @@ import (
 
 	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
-	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/redisstate"
 )
 
@@ -19,60 +18,42 @@ import (
 func (r *Relay) activate(ctx context.Context, names []string, now time.Time) error {
 	r.activating.Add(1)
 	defer r.activating.Add(-1)
-	loads, after, err := r.open(ctx, names)
-	if err != nil {
-		return err
-	}
-	loaded, err := r.load(ctx, loads, after)
-	if err != nil {
-		return err
-	}
-	if err := r.await(ctx, func() bool { return r.tail.Covers(loaded.Upto) }); err != nil {
-		return err
-	}
-	var starts []redisstate.JobStart
-	var late []string // whose users are not live after all: they are to be read once more
-	var mark, from uint64
-	err = r.between(ctx, func(context.Context) error {
-		arrivals, err := r.audience.Finish(loaded)
+	in := newNewcomers(slices.Sorted(slices.Values(names)), now.Add(r.cfg.Lease))
+	for {
+		if err := r.enter(ctx, in); err != nil {
+			return err
+		}
+		live, mark := false, uint64(0)
+		err := r.between(ctx, func(context.Context) error {
+			// A table of memberships that was emptied meanwhile has everybody read again.
+			live, mark = len(r.again) == 0, r.window.mark()
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		_, view := r.audience.Views()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-			_, key, ok := r.mapper.UserOf(name)
-			if !ok || view.User(key) != nil {
-				r.active[name] = now.Add(r.cfg.Lease)
-				return false
-			}
-			late = append(late, name)
-			return true
-		})
-		r.metrics.channels.Set(float64(len(r.active)))
-		// What changes from here on goes to them; what changed before is in
-		// the window, or on its way there.
-		from, mark = r.complete, r.window.mark()
-		starts = r.missed(view, names, arrivals, from)
-		return nil
-	})
-	if err != nil {
-		return err
+		if live {
+			return r.refillMissed(ctx, in, mark)
+		}
 	}
+}
+
+// refillMissed makes jobs of what newcomers have missed, once all of that is in
+// the window up to a mark.
+func (r *Relay) refillMissed(ctx context.Context, in *newcomers, mark uint64) error {
 	if err := r.window.await(ctx, mark); err != nil {
 		return err
 	}
 	var notices map[string][]redisstate.RecordKey
-	err = r.persist(ctx, func(ctx context.Context) (err error) {
-		notices, err = r.announce(ctx, names, from)
+	err := r.persist(ctx, func(ctx context.Context) (err error) {
+		notices, err = r.announce(ctx, in.all, in.from)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	defer r.makes()()
-	made, err := r.makeJobs(ctx, append(together(notices), starts...))
+	made, err := r.makeJobs(ctx, append(together(notices), in.starts()...))
 	if err != nil {
 		return err
 	}
@@ -81,10 +62,10 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 	var more []redisstate.JobStart
 	err = r.between(ctx, func(context.Context) error {
 		defer r.list(made)
-		for _, j := range append(made, r.selectionsOf(names)...) {
+		for _, j := range append(made, r.selectionsOf(in)...) {
 			r.remember(j.Items, j.Channels)
 			for _, item := range j.Items {
-				more = append(more, r.also(j.Channels, item.Key, from)...)
+				more = append(more, r.also(j.Channels, item.Key, in.from)...)
 			}
 		}
 		mark = r.window.mark()
@@ -100,20 +81,17 @@ func (r *Relay) activate(ctx context.Context, names []string, now time.Time) err
 		return err
 	}
 	r.list(made)
-	if len(late) > 0 {
-		return r.activate(ctx, late, now)
-	}
 	return nil
 }
 
-// selectionsOf are the jobs with selections to work off for some channels, as
+// selectionsOf are the jobs with selections to work off for newcomers, as
 // far as they are for these: made before the channels were seen, or by an
 // earlier run.
-func (r *Relay) selectionsOf(names []string) (jobs []redisstate.Job) {
+func (r *Relay) selectionsOf(in *newcomers) (jobs []redisstate.Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for j := range r.selecting {
-		common := slices.DeleteFunc(slices.Clone(j.channels), func(name string) bool { return !slices.Contains(names, name) })
+		common := slices.DeleteFunc(slices.Clone(j.channels), func(name string) bool { return !in.has(name) })
 		if len(common) > 0 {
 			jobs = append(jobs, redisstate.Job{ID: j.id, Channels: common, Items: slices.Clone(j.items)})
 		}
@@ -157,23 +135,68 @@ func together(notices map[string][]redisstate.RecordKey) []redisstate.JobStart {
 	return starts
 }
 
+// loadedAtOnce is how many users are read, and then made live between two
+// transactions.
+const loadedAtOnce = 4000
+
+// enter makes users live, some at a time, and notes what they have missed.
+func (r *Relay) enter(ctx context.Context, in *newcomers) error {
+	loads, after, err := r.open(ctx, in)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(loads, loadedAtOnce) {
+		loaded, err := r.load(ctx, some, after)
+		if err != nil {
+			return err
+		}
+		if err := r.await(ctx, func() bool { return r.tail.Covers(loaded.Upto) }); err != nil {
+			return err
+		}
+		err = r.between(ctx, func(context.Context) error {
+			arrivals, err := r.audience.Finish(loaded)
+			if err != nil {
+				return err
+			}
+			for _, a := range arrivals {
+				r.arrived(in, a.User.Key, a.Crossed)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // open has the changes of users collected from here on, and says which of them
-// are to be read, and after which point.
-func (r *Relay) open(ctx context.Context, names []string) (loads []audience.Load, after binlog.Position, err error) {
+// are to be read, and after which point. The others are live already.
+func (r *Relay) open(ctx context.Context, in *newcomers) (loads []audience.Load, after binlog.Position, err error) {
 	err = r.between(ctx, func(context.Context) error {
 		loads, r.again = r.again, nil
+		r.mu.Lock()
+		after, in.from = r.tail.Clone(), r.complete
+		names := slices.DeleteFunc(slices.Clone(in.all), func(name string) bool { _, live := r.active[name]; return live })
+		r.mu.Unlock()
+		clear(in.names)
 		for _, name := range names {
 			template, key, ok := r.mapper.UserOf(name)
 			if !ok {
+				in.names[nobodys] = append(in.names[nobodys], name)
 				continue
 			}
+			in.names[key] = append(in.names[key], name)
 			if l, load := r.audience.Open(key, template, name); load {
 				loads = append(loads, l)
 			}
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		after = r.tail.Clone()
+		_, view := r.audience.Views()
+		for key := range in.names {
+			if key == nobodys || view.User(key) != nil {
+				r.arrived(in, key, nil)
+			}
+		}
 		return nil
 	})
 	return loads, after, err
@@ -194,53 +217,6 @@ func (r *Relay) load(ctx context.Context, loads []audience.Load, after binlog.Po
 			return nil, err
 		}
 	}
-}
-
-// missed says what to refill channels with that are live from here on: what
-// was kept under the streams of their users, each for all that share it.
-// r.mu is held.
-func (r *Relay) missed(view mapping.View, names []string, arrivals []audience.Arrival, from uint64) []redisstate.JobStart {
-	crossed := map[mapping.UserKey][]audience.Crossing{}
-	for _, a := range arrivals {
-		crossed[a.User.Key] = a.Crossed
-	}
-	byStream := map[mapping.ScopeKey]*redisstate.JobStart{}
-	var order []mapping.ScopeKey
-	add := func(stream mapping.ScopeKey, name string) *redisstate.JobStart {
-		s := byStream[stream]
-		if s == nil {
-			s = &redisstate.JobStart{Streams: []string{string(stream)}, From: from}
-			byStream[stream] = s
-			order = append(order, stream)
-		}
-		s.Channels = append(s.Channels, name)
-		return s
-	}
-	for _, name := range names {
-		template, key, ok := r.mapper.UserOf(name)
-		if !ok {
-			add(mapping.ScopeKey(channelStream+name), name)
-			continue
-		}
-		u := view.User(key)
-		if u == nil || u.Channels[template] != name {
-			continue // somebody else's name
-		}
-		own := add(streamOf(key), name)
-		for _, c := range crossed[key] {
-			if c.At.After(r.completeAt) {
-				own.Items = append(own.Items, selection{Scope: c.Scope}.item(""))
-			}
-		}
-		for _, scope := range r.audience.Scopes(u) {
-			add(scope, name)
-		}
-	}
-	starts := make([]redisstate.JobStart, len(order))
-	for i, stream := range order {
-		starts[i] = *byStream[stream]
-	}
-	return starts
 }
 
 // deactivate closes channels that a poll lacked when their lease had ended.

@@ -118,8 +118,7 @@ type Relay struct {
 	shapes       map[binlog.TableName]*binlog.Table
 
 	// Of the goroutine that keeps the active channels.
-	loader       *audience.Loader
-	loaderReader Reader
+	loader *audience.Loader
 
 	mu       sync.Mutex
 	tail     binlog.Position
@@ -176,8 +175,7 @@ func New(cfg Config, p Parts) *Relay {
 		reading: newCollector(p.NewMapper(), cfg.Dir),
 		mapper:  p.NewMapper(), past: newPast(), lookups: newLookups(p.NewReader()), errands: make(chan errand),
 		refillMapper: p.NewMapper(), reader: p.NewReader(), shapes: map[binlog.TableName]*binlog.Table{},
-		loaderReader: p.NewReader(),
-		seq:          cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
+		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
 		active: map[string]time.Time{}, listed: map[string]*job{}, selecting: map[*job]bool{}, resets: map[string]int{}, overflown: map[string]uint64{},
 	}
@@ -187,7 +185,7 @@ func New(cfg Config, p Parts) *Relay {
 		cfg.Clock = time.Now()
 	}
 	r.audience = audience.New(r.mapper, audience.Config{}, cfg.Clock)
-	r.loader = audience.NewLoader(p.NewMapper(), r.loaderReader)
+	r.loader = audience.NewLoader(p.NewMapper, func() audience.Reader { return p.NewReader() })
 	r.inbox = newInbox(r.reading.close)
 	r.link = &link{relay: r}
 	r.metrics = newMetrics(r, p.Registerer)
@@ -227,7 +225,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	spawn(&working, r.keepWindow, work)
 	spawn(&working, func(ctx context.Context) error {
-		defer r.loaderReader.Close()
+		defer r.loader.Close()
 		return r.watch(ctx)
 	}, work)
 	spawn(&working, r.refillAll, work)

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chorusd/chorusd/tools/services"
+	"github.com/chorusd/chorusd/tools/services/servicestest"
+)
+
+// crowd is a Pusher server on whose channels many users are said to listen.
+type crowd struct {
+	mu       sync.Mutex
+	channels []string
+}
+
+func newCrowd(t *testing.T) (c *crowd, addr string) {
+	t.Helper()
+	c = &crowd{}
+	server := httptest.NewServer(c)
+	t.Cleanup(server.Close)
+	return c, strings.TrimPrefix(server.URL, "http://")
+}
+
+func (c *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.Method != http.MethodGet {
+		fmt.Fprint(w, "{}")
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprint(w, `{"channels":{`)
+	separator := ""
+	for _, name := range c.channels {
+		fmt.Fprintf(w, `%s%q:{"subscription_count":1,"occupied":true}`, separator, name)
+		separator = ","
+	}
+	fmt.Fprint(w, "}}")
+}
+
+// listen has users listen, from one on, every so manieth, so many of them.
+func (c *crowd) listen(from, step, count int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.channels = c.channels[:0]
+	for n := range count {
+		c.channels = append(c.channels, fmt.Sprintf("private-chorus.user.%d", from+n*step))
+	}
+}
+
+// crowdTables have members of platforms, and rows below posts.
+const crowdTables = `
+[users]
+source = "users"
+key = "id"
+attributes = ["role"]
+[[scopes.platform.members]]
+source = "platform_user"
+scope = "platform_id"
+user = "user_id"
+[tables.comments]
+fields = ["id", "post_id"]
+visible_to = ["platform:{post_id -> posts.platform_id}"]
+`
+
+var crowdSchema = []string{
+	"CREATE TABLE users (id BIGINT UNSIGNED PRIMARY KEY, role INT)",
+	"CREATE TABLE platform_user (id BIGINT UNSIGNED PRIMARY KEY, platform_id BIGINT UNSIGNED NOT NULL, user_id BIGINT UNSIGNED NOT NULL, KEY (user_id))",
+	"CREATE TABLE posts (id BIGINT UNSIGNED PRIMARY KEY, platform_id BIGINT UNSIGNED NOT NULL, KEY (platform_id))",
+	"CREATE TABLE comments (id BIGINT UNSIGNED PRIMARY KEY, post_id BIGINT UNSIGNED NOT NULL, KEY (post_id))",
+}
+
+// memberships is how many platforms each user of a crowd is a member of.
+const memberships = 20
+
+// fillCrowd makes so many users with their memberships, which the log does not
+// tell of.
+func (s *stack) fillCrowd(t *testing.T, users int) {
+	t.Helper()
+	conn, err := s.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const step = 50_000
+	statements := []string{"SET sql_log_bin = 0", fmt.Sprintf("SET cte_max_recursion_depth = %d", step)}
+	for first := 0; first < users; first += step {
+		numbers := numbersFrom(first+1, min(step, users-first))
+		statements = append(statements, "INSERT INTO users "+numbers+" SELECT i, i % 3 FROM n")
+		for k := range memberships {
+			statements = append(statements, fmt.Sprintf("INSERT INTO platform_user %s SELECT %d + i, (i * 7919 + %d * 104729) %% 100000 + 1, i FROM n",
+				numbers, k*users, k))
+		}
+	}
+	for _, statement := range statements {
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// numbersFrom begins a statement that selects from n, which holds count numbers i.
+func numbersFrom(first, count int) string {
+	return fmt.Sprintf("WITH RECURSIVE n (i) AS (SELECT %d UNION ALL SELECT i+1 FROM n WHERE i < %d)", first, first+count-1)
+}
+
+// TestManyUsers connects many users of many more, and starts chorusd again:
+// memory grows with those who are connected. With TEST_FULL, 50,000 users of
+// 500,000 with 10,000,000 memberships.
+func TestManyUsers(t *testing.T) {
+	t.Parallel()
+	connected, known, most := 2_000, 10_000, mostMemory
+	if full {
+		connected, known, most = 50_000, 500_000, 400<<20
+	}
+	server := servicestest.StartSQL(t, services.MySQL, services.SQLOptions{})
+	users, addr := newCrowd(t)
+	s := newStack(t, onServers{sql: server, pusher: addr}, crowdTables, crowdSchema...)
+	s.fillCrowd(t, known)
+	users.listen(1, known/connected, connected)
+	for _, start := range []string{"first", "second"} {
+		began := time.Now()
+		d := s.launchProgram(t, plainProgram(t))
+		within(t, 5*time.Minute, "everybody is live", func() bool {
+			if d.hasExited() {
+				t.Fatalf("chorusd ended with %v", d.cmd.ProcessState)
+			}
+			return d.isReady(t) && d.metric(t, "chorusd_active_channels") == float64(connected)
+		})
+		peak := d.peakMemory(t)
+		t.Logf("%s start: %d users with %d memberships of %d are live after %v, with at most %d MiB resident",
+			start, connected, connected*memberships, known*memberships, time.Since(began).Round(10*time.Millisecond), peak>>20)
+		if peak > most {
+			t.Errorf("chorusd had %d MiB resident, want at most %d", peak>>20, most>>20)
+		}
+		d.kill(t)
+	}
+}
