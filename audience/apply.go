@@ -24,6 +24,10 @@ type Effects struct {
 	Memberships []Membership
 	Users       []UserChange
 	Parents     []ParentChange
+	// Lost says that the transaction has changed more parents' rows than are
+	// kept: Parents is empty, and who sees the rows below them by other ones
+	// than before is not known.
+	Lost bool
 }
 
 // Membership is a scope that a connected user is a member of, or no longer.
@@ -244,9 +248,12 @@ func (s *State) applyParent(p parentPlan, c *binlog.Change) error {
 			return err
 		}
 		for _, ref := range refs {
-			if change := s.tx.parent(ref); row == c.Before {
+			switch change := s.tx.parent(ref); {
+			case change == nil:
+				s.parents.remove(ref) // whoever asks reads it as it is after the transaction
+			case row == c.Before:
 				change.was = parent
-			} else {
+			default:
 				change.is = parent
 			}
 		}
@@ -275,10 +282,11 @@ func (s *State) Commit() Effects {
 	for _, ref := range s.tx.refs {
 		change := s.tx.parents[ref]
 		s.parents.put(ref, change.is)
-		if change.was.Exists != change.is.Exists || !slices.Equal(change.was.Values, change.is.Values) {
+		if !s.tx.lost && (change.was.Exists != change.is.Exists || !slices.Equal(change.was.Values, change.is.Values)) {
 			fx.Parents = append(fx.Parents, ParentChange{ref, change.was, change.is})
 		}
 	}
+	fx.Lost = s.tx.lost
 	s.tx.end()
 	return fx
 }

@@ -71,6 +71,14 @@ func (l *parents) drop(e *list.Element) {
 	l.bytes -= p.size()
 }
 
+func (l *parents) remove(ref mapping.ParentRef) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byRef[ref]; e != nil {
+		l.drop(e)
+	}
+}
+
 func (l *parents) forget(table binlog.TableName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -67,3 +67,40 @@ func TestParentsOfATransaction(t *testing.T) {
 		t.Errorf("%d effects, %d kept", len(fx.Parents), s.parents.order.Len())
 	}
 }
+
+// TestManyParentsOfATransaction: of more than are kept, none is known to be
+// what it was, before or after; they are read, as they are after it.
+func TestManyParentsOfATransaction(t *testing.T) {
+	s := newState(fakeRules{}, Config{Changed: 4}, time.Now())
+	for n := range 5 {
+		s.Put(postRef("", n), mapping.Parent{Exists: true, Values: []string{"1"}})
+	}
+	s.Begin()
+	for n := range 5 {
+		if err := s.Apply(change(posts, []int{n, 100 + n, 1}, []int{n, 100 + n, 2}), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, now := s.Views()
+	if old == now {
+		t.Error("both views are the same")
+	}
+	for n := range 5 {
+		was, known := old.Parent(postRef("", n))
+		is, _ := now.Parent(postRef("", n))
+		if should := n < 2; known != should || should && (was.Values[0] != "1" || is.Values[0] != "2") {
+			t.Errorf("parent %d was %v (%t) and is %v", n, was, known, is)
+		}
+	}
+	s.Put(postRef("", 4), mapping.Parent{Exists: true, Values: []string{"2"}})
+	if is, known := now.Parent(postRef("", 4)); !known || is.Values[0] != "2" {
+		t.Errorf("parent 4 was read, and is %v", is)
+	}
+	if fx := s.Commit(); !fx.Lost || len(fx.Parents) != 0 {
+		t.Errorf("effects: %+v", fx)
+	}
+	s.Begin()
+	if fx := s.Commit(); fx.Lost {
+		t.Error("the next transaction has lost something, too")
+	}
+}

@@ -14,12 +14,16 @@ type Config struct {
 	Parents int
 	// ParentBytes is the most memory for them, in bytes.
 	ParentBytes int
+	// Changed is of how many keys of parents' rows it is known what one
+	// transaction made of them.
+	Changed int
 }
 
 // The defaults of Config.
 const (
 	DefaultParents     = 200_000
 	DefaultParentBytes = 48 << 20
+	DefaultChanged     = 40_000
 )
 
 // State is who is connected, and what is known of them, as of one point of the
@@ -48,11 +52,14 @@ func newState(r rules, cfg Config, now time.Time) *State {
 	if cfg.ParentBytes <= 0 {
 		cfg.ParentBytes = DefaultParentBytes
 	}
+	if cfg.Changed <= 0 {
+		cfg.Changed = DefaultChanged
+	}
 	s := &State{
 		rules: r, now: now.UnixMicro(),
 		users: map[mapping.UserKey]*connected{}, scopes: map[mapping.ScopeKey]*group{},
 		loading: map[mapping.UserKey]*loading{}, parents: newParents(cfg.Parents, cfg.ParentBytes),
-		tx: newTransaction(),
+		tx: newTransaction(cfg.Changed),
 	}
 	s.before, s.after = view{s, true}, view{s, false}
 	return s

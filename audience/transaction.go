@@ -21,6 +21,9 @@ type transaction struct {
 	changed  []*connected                 // in order
 	parents  map[mapping.ParentRef]*parentChange
 	refs     []mapping.ParentRef // in order
+	// most bounds parents; lost says that there were more.
+	most int
+	lost bool
 
 	// mu is for members, which those who read make when they are asked for.
 	mu      sync.Mutex
@@ -38,8 +41,9 @@ type touched struct {
 // no image told of does not exist.
 type parentChange struct{ was, is mapping.Parent }
 
-func newTransaction() transaction {
+func newTransaction(most int) transaction {
 	return transaction{
+		most:   most,
 		groups: map[*group]*touched{}, users: map[*connected]*mapping.User{},
 		parents: map[mapping.ParentRef]*parentChange{}, members: map[*group][]*mapping.User{},
 	}
@@ -123,10 +127,14 @@ func (t *transaction) membersBefore(g *group) []*mapping.User {
 	return list
 }
 
-// parent is the change of a key, to be filled in.
+// parent is the change of a key, to be filled in; nil if there are too many.
 func (t *transaction) parent(ref mapping.ParentRef) *parentChange {
 	change := t.parents[ref]
 	if change == nil {
+		if len(t.parents) == t.most {
+			t.lost = true
+			return nil
+		}
 		change = &parentChange{}
 		t.parents[ref] = change
 		t.refs = append(t.refs, ref)
@@ -136,7 +144,7 @@ func (t *transaction) parent(ref mapping.ParentRef) *parentChange {
 
 // end forgets the transaction.
 func (t *transaction) end() {
-	t.open, t.decisive = false, false
+	t.open, t.decisive, t.lost = false, false, false
 	t.order, t.changed, t.refs = t.order[:0], t.changed[:0], t.refs[:0]
 	clear(t.groups)
 	clear(t.users)
