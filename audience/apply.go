@@ -2,6 +2,7 @@ package audience
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -24,10 +25,10 @@ type Effects struct {
 	Memberships []Membership
 	Users       []UserChange
 	Parents     []ParentChange
-	// Lost says that the transaction has changed more parents' rows than are
-	// kept: Parents is empty, and who sees the rows below them by other ones
-	// than before is not known.
-	Lost bool
+	// Lost are unique keys, without values, by which the transaction has changed
+	// more parents' rows than are kept. Then Parents is empty, and who had the
+	// rows below them before is not known.
+	Lost []mapping.ParentRef
 }
 
 // Membership is a scope that a connected user is a member of, or no longer.
@@ -282,11 +283,11 @@ func (s *State) Commit() Effects {
 	for _, ref := range s.tx.refs {
 		change := s.tx.parents[ref]
 		s.parents.put(ref, change.is)
-		if !s.tx.lost && (change.was.Exists != change.is.Exists || !slices.Equal(change.was.Values, change.is.Values)) {
+		if len(s.tx.lost) == 0 && (change.was.Exists != change.is.Exists || !slices.Equal(change.was.Values, change.is.Values)) {
 			fx.Parents = append(fx.Parents, ParentChange{ref, change.was, change.is})
 		}
 	}
-	fx.Lost = s.tx.lost
+	fx.Lost = slices.Collect(maps.Keys(s.tx.lost))
 	s.tx.end()
 	return fx
 }

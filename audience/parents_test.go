@@ -96,11 +96,11 @@ func TestManyParentsOfATransaction(t *testing.T) {
 	if is, known := now.Parent(postRef("", 4)); !known || is.Values[0] != "2" {
 		t.Errorf("parent 4 was read, and is %v", is)
 	}
-	if fx := s.Commit(); !fx.Lost || len(fx.Parents) != 0 {
+	if fx := s.Commit(); len(fx.Lost) != 2 || len(fx.Parents) != 0 {
 		t.Errorf("effects: %+v", fx)
 	}
 	s.Begin()
-	if fx := s.Commit(); fx.Lost {
+	if fx := s.Commit(); len(fx.Lost) != 0 {
 		t.Error("the next transaction has lost something, too")
 	}
 }

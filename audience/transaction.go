@@ -21,9 +21,9 @@ type transaction struct {
 	changed  []*connected                 // in order
 	parents  map[mapping.ParentRef]*parentChange
 	refs     []mapping.ParentRef // in order
-	// most bounds parents; lost says that there were more.
+	// most bounds parents; lost are the unique keys by which there were more.
 	most int
-	lost bool
+	lost map[mapping.ParentRef]bool
 
 	// mu is for members, which those who read make when they are asked for.
 	mu      sync.Mutex
@@ -43,7 +43,7 @@ type parentChange struct{ was, is mapping.Parent }
 
 func newTransaction(most int) transaction {
 	return transaction{
-		most:   most,
+		most: most, lost: map[mapping.ParentRef]bool{},
 		groups: map[*group]*touched{}, users: map[*connected]*mapping.User{},
 		parents: map[mapping.ParentRef]*parentChange{}, members: map[*group][]*mapping.User{},
 	}
@@ -132,7 +132,8 @@ func (t *transaction) parent(ref mapping.ParentRef) *parentChange {
 	change := t.parents[ref]
 	if change == nil {
 		if len(t.parents) == t.most {
-			t.lost = true
+			ref.Key = ""
+			t.lost[ref] = true
 			return nil
 		}
 		change = &parentChange{}
@@ -144,10 +145,11 @@ func (t *transaction) parent(ref mapping.ParentRef) *parentChange {
 
 // end forgets the transaction.
 func (t *transaction) end() {
-	t.open, t.decisive, t.lost = false, false, false
+	t.open, t.decisive = false, false
 	t.order, t.changed, t.refs = t.order[:0], t.changed[:0], t.refs[:0]
 	clear(t.groups)
 	clear(t.users)
 	clear(t.parents)
+	clear(t.lost)
 	clear(t.members)
 }

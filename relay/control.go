@@ -138,6 +138,24 @@ func (r *Relay) tellTenant(ctx context.Context, page *page, tenant string) error
 	return nil
 }
 
+// tellLost has clients load the tables again that have rows below parents of
+// which a transaction has changed more than are kept.
+func (r *Relay) tellLost(ctx context.Context, page *page, parents []mapping.ParentRef) error {
+	var below []string
+	for _, ref := range parents {
+		below = append(below, r.mapper.TablesBelow(ref)...)
+	}
+	slices.Sort(below)
+	for _, table := range slices.Compact(below) {
+		r.log.Warn("a transaction has changed so many rows that say whose others are that nobody is told of each; clients load a table again", "table", table)
+		id := harmonic.NewID(r.seq, r.generation)
+		if err := r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: r.mapper.NameOf(table)}, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // define tells of one table, by its ID.
 func (r *Relay) define(ctx context.Context, page *page, table string, id harmonic.ID, d *binlog.Definition) error {
 	emptied := d.Kind == binlog.Emptied || d.Kind == binlog.Dropped

@@ -117,7 +117,11 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	if err != nil {
 		return err
 	}
-	if err := r.effects(ctx, r.audience.Commit()); err != nil || !a.changes.defines() {
+	fx := r.audience.Commit()
+	if err := r.tellLost(ctx, page, fx.Lost); err != nil {
+		return err
+	}
+	if err := r.effects(ctx, fx); err != nil || !a.changes.defines() {
 		return err
 	}
 	return a.changes.each(func(s step) error {

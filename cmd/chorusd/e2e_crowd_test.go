@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,4 +142,60 @@ func TestManyUsers(t *testing.T) {
 		}
 		d.kill(t)
 	}
+}
+
+// TestLargeTransactionOfParents changes memberships and parents in one
+// transaction, more than chorusd may keep: what changes beside them is told as
+// always, and clients are to load again what is below the parents. With TEST_FULL, 1,000,000 rows of each.
+func TestLargeTransactionOfParents(t *testing.T) {
+	t.Parallel()
+	rows := 100_000
+	if full {
+		rows = 1_000_000
+	}
+	server := servicestest.StartSQL(t, services.MySQL, services.SQLOptions{})
+	s := newStack(t, onServers{sql: server}, crowdTables, crowdSchema...)
+	s.db.MustExec(t,
+		"INSERT INTO users VALUES (7, 1)", "INSERT INTO platform_user VALUES (1, 3, 7)",
+		"INSERT INTO posts VALUES (1, 3)", "INSERT INTO comments VALUES (1, 1), (2, 2), (3, 3)")
+	d := s.launchProgram(t, plainProgram(t))
+	d.awaitReady(t)
+	c := s.subscribe(t, "chorus.user.7")
+	d.awaitActive(t, 1)
+	before := d.metric(t, "chorusd_changes_total")
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	const step = 50_000
+	statements := []string{fmt.Sprintf("SET cte_max_recursion_depth = %d", step), "UPDATE posts SET platform_id = 4 WHERE id = 1"}
+	for first := 2; first < rows; first += step {
+		numbers := numbersFrom(first, min(step, rows+1-first))
+		statements = append(statements,
+			"INSERT INTO platform_user "+numbers+" SELECT i, i % 1000, i FROM n",
+			"INSERT INTO posts "+numbers+" SELECT i, i % 1000 FROM n")
+	}
+	for _, statement := range append(statements, "UPDATE comments SET post_id = 3 WHERE id = 2", "INSERT INTO comments VALUES (4, 1), (5, 1003), (6, 90003), (7, 90004)") {
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitReloads(t, "chorus.user.7", 1)
+	within(t, 10*time.Minute, "the transaction is settled", func() bool {
+		return d.metric(t, "chorusd_changes_total")-before >= float64(2*rows) && d.metric(t, "chorusd_lag_seconds") == 0
+	})
+	want := []string{`create comments 2 {"id":2,"post_id":3}`, `create comments 5 {"id":5,"post_id":1003}`, `create comments 6 {"id":6,"post_id":90003}`, "reload"}
+	if got := c.kinds(t, "chorus.user.7"); !slices.Equal(got, want) {
+		t.Errorf("the user was told\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	peak := d.peakMemory(t)
+	t.Logf("2 times %d rows: at most %d MiB resident", rows, peak>>20)
+	if peak > mostMemory {
+		t.Errorf("chorusd had %d MiB resident, want at most %d", peak>>20, mostMemory>>20)
+	}
+	d.terminate(t)
 }
