@@ -12,7 +12,7 @@ import (
 // newcomers are channels that are being made live, and what they have missed:
 // what was kept under the streams of their users, each for all that share it.
 type newcomers struct {
-	all   []string
+	all   []string // in order
 	names map[mapping.UserKey][]string
 	// until is when the leases end, and from the epoch from which on the
 	// window has what was missed.
@@ -30,6 +30,12 @@ func newNewcomers(names []string, until time.Time) *newcomers {
 		all: names, names: map[mapping.UserKey][]string{}, until: until,
 		byStream: map[mapping.ScopeKey]*redisstate.JobStart{},
 	}
+}
+
+// has says whether a channel is one of them.
+func (in *newcomers) has(name string) bool {
+	_, found := slices.BinarySearch(in.all, name)
+	return found
 }
 
 // missed has a channel refilled with what was kept under a stream.
