@@ -36,8 +36,9 @@ type Selection struct {
 	// Via are the rows that the reference leads to, one after the other.
 	Via []Hop
 	// In holds the values of the last reference's columns: a JSON array, as
-	// Encoders write them by default.
+	// Encoders write them by default; or those of one of Or.
 	In string
+	Or []string
 }
 
 // A Reference is columns, by name, that point to a row or have a value.

@@ -96,6 +96,12 @@ func TestSelections(t *testing.T) {
 			{"all", binlog.Page{}, []uint64{2, 3, 4, 5, 6, last}},
 			{"a column", binlog.Page{Selection: binlog.Selection{Reference: columns("team`s id"), In: `[7]`}}, []uint64{2, 4, last}},
 			{"two columns", binlog.Page{Selection: binlog.Selection{Reference: columns("org", "post_no"), In: `[1,1]`}}, []uint64{2, last}},
+			{"several values of a column", binlog.Page{Selection: binlog.Selection{
+				Reference: columns("team`s id"), In: `[70]`, Or: []string{`[8]`, `[9]`},
+			}}, []uint64{3, 6}},
+			{"several values of two", binlog.Page{Selection: binlog.Selection{
+				Reference: columns("org", "post_no"), In: `[1,1]`, Or: []string{`[2,2]`},
+			}}, []uint64{2, 5, last}},
 			{"a polymorphic one", binlog.Page{Selection: binlog.Selection{
 				Reference: binlog.Reference{Columns: []string{"commentable_id"}, TypeColumn: "commentable_type", TypeText: "post"}, In: `[3]`,
 			}}, []uint64{2, 4}},

@@ -85,11 +85,15 @@ func (m *Moment) choose(s *selector, selection *Selection) error {
 		}
 		key = append(key, KeyColumn{Column: at.Index(name)})
 	}
-	values, err := keyValues(at.Table, key, selection.In)
-	if err != nil {
-		return fatal("values %s: %w", selection.In, err)
+	alternatives := make([]string, 1+len(selection.Or))
+	for i, in := range append([]string{selection.In}, selection.Or...) {
+		values, err := keyValues(at.Table, key, in)
+		if err != nil {
+			return fatal("values %s: %w", in, err)
+		}
+		alternatives[i] = equal(at, key, values)
 	}
-	s.conditions = append(s.conditions, equal(at, key, values))
+	s.conditions = append(s.conditions, "("+strings.Join(alternatives, " OR ")+")")
 	return nil
 }
 

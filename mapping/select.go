@@ -31,12 +31,15 @@ func (p *Plan) Selections(key ScopeKey) []binlog.Selection {
 	return list
 }
 
-// Children choose the rows whose paths lead through a parent.
-func (p *Plan) Children(ref ParentRef) []binlog.Selection {
+// Children choose the rows whose paths lead through a parent, or through one of
+// more that are named by other values of the same key.
+func (p *Plan) Children(ref ParentRef, more []string) []binlog.Selection {
 	var list []binlog.Selection
 	p.rule.eachHop(ref.Unique, func(path *path, i int) {
 		if path.bound[i].parent.source.in(p.table.Name) == ref.Table {
-			list = addSelection(list, p.selection(path, i, ref.Key))
+			selection := p.selection(path, i, ref.Key)
+			selection.Or = more
+			list = addSelection(list, selection)
 		}
 	})
 	return list

@@ -44,7 +44,7 @@ func TestSelections(t *testing.T) {
 		{Table: app("threads"), Key: `[9]`}:               {{Reference: morph, Via: []binlog.Hop{{Table: app("posts"), Key: []string{"code"}, Reference: column("thread_id")}}, In: `[9]`}},
 		{Table: app("others"), Key: `[9]`}:                nil,
 	} {
-		if got := plan.Children(ref); !reflect.DeepEqual(got, want) {
+		if got := plan.Children(ref, nil); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v: got %+v, want %+v", ref, got, want)
 		}
 	}

@@ -66,11 +66,20 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 			add(s, u.Is)
 		}
 	}
-	for _, p := range fx.Parents {
-		r.past.led(p.Ref, p.Was)
-		channels[selection{Parent: &movedParent{p.Ref, p.Was}}.item("").Key] = []string{whoever}
-	}
 	var starts []redisstate.JobStart
+	var created []mapping.ParentRef
+	for _, p := range fx.Parents {
+		if !p.Was.Exists {
+			created = append(created, p.Ref)
+			continue
+		}
+		moved := &movedParent{Ref: p.Ref, Was: p.Was}
+		moved.noteIn(r.past, 0)
+		channels[selection{Parent: moved}.item("").Key] = []string{whoever}
+	}
+	if items := inserted(created); len(items) > 0 {
+		starts = append(starts, redisstate.JobStart{Channels: []string{whoever}, Items: items})
+	}
 	for _, item := range slices.Sorted(maps.Keys(channels)) {
 		names := slices.Sorted(slices.Values(channels[item]))
 		starts = append(starts, redisstate.JobStart{Channels: slices.Compact(names), Items: []redisstate.RecordKey{{Key: item}}})
@@ -104,7 +113,7 @@ func (r *Relay) tablesOf(s *selection) []string {
 // pagesOf are the ways to find a table's rows of a selection.
 func pagesOf(plan *mapping.Plan, s *selection) []binlog.Selection {
 	if s.Parent != nil {
-		return plan.Children(s.Parent.Ref)
+		return plan.Children(s.Parent.Ref, s.Parent.More)
 	}
 	return plan.Selections(s.Scope)
 }

@@ -97,6 +97,10 @@ func isControl(key string) bool { return strings.HasPrefix(key, "{") && !isSelec
 // refillChunk is how many records are read at once.
 const refillChunk = 200
 
+// pageRows is how many rows of a selection are read at once: where it goes
+// through joins, the server finds and sorts all of them for each page.
+const pageRows = 1000
+
 // makeJobs makes jobs in Redis.
 func (r *Relay) makeJobs(ctx context.Context, starts []redisstate.JobStart) (made []redisstate.Job, err error) {
 	if len(starts) == 0 {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -49,5 +50,33 @@ func TestHold(t *testing.T) {
 	j.held = nil
 	if r.look(j); r.listed[j.id] != nil {
 		t.Error("a job with nothing left is kept")
+	}
+}
+
+// TestInsertedParentsShareItems: of a bulk insert, hundreds of parents are one item.
+func TestInsertedParentsShareItems(t *testing.T) {
+	var refs []mapping.ParentRef
+	for id := range 2*insertedAtOnce + 1 {
+		for _, table := range []string{"posts", "threads"} {
+			refs = append(refs, mapping.ParentRef{Table: binlog.TableName{Schema: "app", Table: table}, Key: fmt.Sprintf("[%d]", id)})
+		}
+	}
+	keys, items := map[string]int{}, inserted(refs)
+	for _, item := range items {
+		s, err := parseSelection(item.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[s.Parent.Ref.Table.Table] += 1 + len(s.Parent.More)
+		p := newPast()
+		if s.Parent.noteIn(p, 0); !p.empty() {
+			t.Error("parents without rows are noted")
+		}
+		if s.Parent.noteIn(p, 1); len(p.parents) != 1+len(s.Parent.More) {
+			t.Errorf("%d of %d parents are noted", len(p.parents), 1+len(s.Parent.More))
+		}
+	}
+	if len(items) != 6 || keys["posts"] != len(refs)/2 || keys["threads"] != len(refs)/2 {
+		t.Errorf("%d items name %v", len(items), keys)
 	}
 }

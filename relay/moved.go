@@ -9,6 +9,7 @@ import (
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
 )
 
 // What changes who sees rows without changing them (a parent that leads
@@ -20,6 +21,48 @@ import (
 type movedParent struct {
 	Ref mapping.ParentRef
 	Was mapping.Parent
+	// More are the keys of others that were not there either.
+	More []string `json:",omitempty"`
+}
+
+// insertedAtOnce is how many parents that were inserted one item names: fewer
+// than MySQL's eq_range_index_dive_limit, so that it looks how many rows they have.
+const insertedAtOnce = 100
+
+// inserted makes items of parents that were not there before. Rows below them
+// are rare: they were written before what they point to.
+func inserted(parents []mapping.ParentRef) (items []redisstate.RecordKey) {
+	type unique struct {
+		table binlog.TableName
+		key   string
+	}
+	byUnique := map[unique][]string{}
+	for _, ref := range parents {
+		u := unique{ref.Table, ref.Unique}
+		byUnique[u] = append(byUnique[u], ref.Key)
+	}
+	for u, keys := range byUnique {
+		for some := range slices.Chunk(keys, insertedAtOnce) {
+			ref := mapping.ParentRef{Table: u.table, Unique: u.key, Key: some[0]}
+			items = append(items, selection{Parent: &movedParent{Ref: ref, More: some[1:]}}.item(""))
+		}
+	}
+	return items
+}
+
+// noteIn has the past know what the parent was. Parents that were inserted
+// would fill it for nothing, unless there are rows below them.
+func (m *movedParent) noteIn(p *past, rows int) {
+	switch {
+	case m.Was.Exists:
+		p.led(m.Ref, m.Was)
+	case rows > 0:
+		ref := m.Ref
+		p.led(ref, m.Was)
+		for _, ref.Key = range m.More {
+			p.led(ref, m.Was)
+		}
+	}
 }
 
 // sendMoved tells of a row that others may have than see it. Its key is kept

@@ -60,13 +60,17 @@ func (r *Relay) learn(ctx context.Context, t *routed) error {
 
 // learnOf has the parents known that rows need to be judged, by what is and by
 // what was.
-func (r *Relay) learnOf(ctx context.Context, plan *mapping.Plan, b *back, view mapping.View) error {
+func (r *Relay) learnOf(ctx context.Context, plan *mapping.Plan, b *back, keys []string, view mapping.View) error {
 	if !r.hasParents {
 		return nil
 	}
 	return r.learnAll(ctx, func(refs []mapping.ParentRef) ([]mapping.ParentRef, error) {
 		var err error
-		for _, row := range b.found {
+		for _, key := range keys {
+			row := b.found[key]
+			if row == nil {
+				continue
+			}
 			if refs, err = r.pastNeeds(refs, plan, row, view); err != nil {
 				return refs, err
 			}

@@ -219,7 +219,7 @@ func (r *Relay) remember(items []redisstate.JobItem, channels []string) {
 			continue // who works it off says so
 		}
 		if s.Parent != nil {
-			r.past.led(s.Parent.Ref, s.Parent.Was)
+			s.Parent.noteIn(r.past, 0)
 		}
 		for _, user := range users {
 			if s.Scope != "" {

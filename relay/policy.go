@@ -141,7 +141,7 @@ func (r *Relay) questions(ctx context.Context, j *job, what reading, b *back, la
 	}
 	s = subjectOf(plan)
 	_, view := r.audience.Views()
-	if err := r.learnOf(ctx, plan, b, view); err != nil {
+	if err := r.learnOf(ctx, plan, b, b.keys, view); err != nil {
 		return s, nil, err
 	}
 	to := r.recipients(view, plan, r.channelsOf(j))

@@ -20,9 +20,14 @@ import (
 // servers count those that fail, and the source tries, too.
 const refusedPause = 30 * time.Second
 
-// judgedAtOnce bounds how many times one chunk asks whether a user sees a row,
+// judgedAtOnce bounds how many times one errand asks whether a user sees a row,
 // since the routing of what is new waits meanwhile.
 const judgedAtOnce = 20_000
+
+// rowsAtOnce is how many rows an errand judges for a job's channels.
+func (r *Relay) rowsAtOnce(j *job) int {
+	return max(1, min(refillChunk, judgedAtOnce/max(1, len(r.channelsOf(j)))))
+}
 
 // refillRecords sends records of a table, and returns those that have changed
 // too often meanwhile.
@@ -31,8 +36,7 @@ func (r *Relay) refillRecords(ctx context.Context, j *job, table string, items [
 	for i, item := range items {
 		keys[i] = item.Key
 	}
-	size := max(1, min(len(keys), judgedAtOnce/max(1, len(r.channelsOf(j)))))
-	for part := range slices.Chunk(keys, size) {
+	for part := range slices.Chunk(keys, r.rowsAtOnce(j)) {
 		late, err := r.refillChunk(ctx, j, reading{table: table, keys: part})
 		if err != nil {
 			return nil, err
@@ -60,7 +64,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 		}
 		return tables, nil
 	}
-	what := reading{table: item.Table, selection: &s, limit: max(1, min(refillChunk, judgedAtOnce/max(1, len(r.channelsOf(j)))))}
+	what := reading{table: item.Table, selection: &s, limit: pageRows}
 	out, err := r.refillChunk(ctx, j, what)
 	if err != nil {
 		return nil, err
@@ -209,16 +213,21 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 	if read.answers, err = r.askBack(ctx, j, what, read, watch.later); err != nil {
 		return outcome{}, err
 	}
-	err = r.between(ctx, func(ctx context.Context) error {
-		r.mu.Lock()
-		emptied := r.resets[what.table] != resets
-		r.mu.Unlock()
-		if emptied {
-			return errReset
+	for some := range slices.Chunk(read.keys, r.rowsAtOnce(j)) {
+		err = r.between(ctx, func(ctx context.Context) error {
+			r.mu.Lock()
+			emptied := r.resets[what.table] != resets
+			r.mu.Unlock()
+			if emptied {
+				return errReset
+			}
+			return r.sendBack(ctx, j, what, read, some, watch.later, sent)
+		})
+		if err != nil {
+			return outcome{}, err
 		}
-		return r.sendBack(ctx, j, what, read, watch.later, sent)
-	})
-	return read.outcome, err
+	}
+	return read.outcome, nil
 }
 
 // shapeOf is a table's shape as it is now; the same one while it stays so.
@@ -270,11 +279,11 @@ func (r *Relay) readBack(ctx context.Context, plan *mapping.Plan, what reading, 
 	return b, err
 }
 
-// sendBack sends what was read, to each of the job's channels what it is to see
+// sendBack sends some of what was read, to each of the job's channels what it is to see
 // of it: an update, or a delete with the key alone. Records that have changed
 // since are to be read again. A refill issues no position: it carries the last
 // one before it, which is not lower than that of any change it stands for.
-func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, later map[string]bool, sent *tally) error {
+func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, keys []string, later map[string]bool, sent *tally) error {
 	plan, err := r.mapper.PlanOf(what.table, b.shape)
 	if err != nil {
 		return &finalError{err}
@@ -284,7 +293,10 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	id, channels := harmonic.NewID(r.last, r.generation), j.channels
 	r.mu.Unlock()
 	to := r.recipients(view, plan, channels)
-	if err := r.learnOf(ctx, plan, b, view); err != nil {
+	if what.moved() {
+		what.selection.Parent.noteIn(r.past, len(b.found))
+	}
+	if err := r.learnOf(ctx, plan, b, keys, view); err != nil {
 		return err
 	}
 	s := &sending{
@@ -294,7 +306,7 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, lat
 	if what.selection != nil {
 		s.scope = what.selection.Scope
 	}
-	for _, key := range b.keys {
+	for _, key := range keys {
 		if told, changed := later[key]; changed {
 			if !told {
 				b.again = append(b.again, key)
