@@ -98,6 +98,21 @@ func (p *Plan) ByAttributes() bool {
 	return slices.ContainsFunc(p.judged, func(j judgement) bool { return len(j.filter.Attributes()) > 0 })
 }
 
+// Scopes appends the membership scopes that users may see a row by. Parents must
+// be known.
+func (p *Plan) Scopes(dst []ScopeKey, row *binlog.Row, view View) ([]ScopeKey, error) {
+	img := &p.images[0]
+	if err := p.look(img, row, view); err != nil || !img.lit {
+		return dst, err
+	}
+	for _, k := range img.keys {
+		if k.kind == scopeEntry && !slices.Contains(dst, k.key) {
+			dst = append(dst, k.key)
+		}
+	}
+	return dst, nil
+}
+
 // Sight is who sees a row by a view. It can be used again.
 type Sight struct {
 	Users []*User

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -24,10 +25,18 @@ type whereabouts struct {
 // the past, with who sees it now. ok is false if the past adds nothing. Parents
 // must be known, see pastNeeds.
 func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w whereabouts, ok bool, err error) {
+	v := r.past.by(before.view)
+	scopes, err := plan.Scopes(nil, before.row, v)
+	if err != nil {
+		return w, false, err
+	}
+	if len(v.picks) == 0 {
+		return r.whoeverElse(plan, before, after, scopes)
+	}
+	v.picks = v.picks[:0]
 	had, certain := map[mapping.UserKey]bool{}, map[mapping.UserKey]bool{}
 	hadChannels, certainChannels := map[string]bool{}, map[string]bool{}
 	var s mapping.Sight
-	v := r.past.by(before.view)
 	for first := true; first || v.next(); first = false {
 		v.wide = true
 		if err := plan.See(&s, before.row, v); err != nil {
@@ -54,9 +63,6 @@ func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w wherea
 		certain = meet(certain, first, s.Users, func(u *mapping.User) mapping.UserKey { return u.Key })
 		certainChannels = meet(certainChannels, first, s.Shared, func(name string) string { return name })
 	}
-	if !v.other && len(r.past.attributes)+len(r.past.unknown) == 0 {
-		return whereabouts{}, false, nil
-	}
 	r.past.users(func(user mapping.UserKey) { delete(certain, user) })
 	if err := plan.See(&s, after.row, after.view); err != nil {
 		return w, false, err
@@ -82,6 +88,46 @@ func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w wherea
 		w.goneChannels = append(w.goneChannels, name)
 	}
 	return w, true, nil
+}
+
+// whoeverElse is whereabouts of a row whose place was the same: only those are
+// looked at of whom something was otherwise.
+func (r *Relay) whoeverElse(plan *mapping.Plan, before, after imageOf, scopes []mapping.ScopeKey) (w whereabouts, ok bool, err error) {
+	others := map[mapping.UserKey]bool{}
+	for _, scope := range scopes {
+		maps.Copy(others, r.past.left[scope])
+		maps.Copy(others, r.past.joined[scope])
+	}
+	r.past.users(func(user mapping.UserKey) { others[user] = true })
+	then := &sending{relay: r, plan: plan, view: before.view}
+	for user := range others {
+		u := after.view.User(user)
+		if u == nil {
+			continue
+		}
+		sees, variant, err := plan.Judge(after.row, after.view, u)
+		if err != nil {
+			return w, false, err
+		}
+		if sees {
+			sure, err := then.surelyHas(before.row, u, variant)
+			if err != nil {
+				return w, false, err
+			}
+			if !sure {
+				w.come = append(w.come, u)
+			}
+			continue
+		}
+		had, err := r.hadIt(plan, before.row, before.view, u)
+		if err != nil {
+			return w, false, err
+		}
+		if had {
+			w.gone = append(w.gone, u)
+		}
+	}
+	return w, len(w.come)+len(w.gone) > 0, nil
 }
 
 // imageOf is an image of a row, and the view of its time.
