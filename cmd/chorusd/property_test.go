@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -92,7 +93,14 @@ func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
 	}
 	t.Cleanup(func() { _ = p.Close() })
 	on.pusher = p.Addr()
-	s := newStack(t, on, w.TOML(), w.Schema()...)
+	s := newStack(t, on, "")
+	w.Place(s.db.Name)
+	s.configure(t, w.TOML())
+	s.db.MustExec(t, w.Schema()...)
+	s.db.MustExec(t, fmt.Sprintf("GRANT SELECT ON `%s\\_t\\_%%`.* TO '%s'@'%%'", s.db.Name, s.user))
+	for _, database := range w.Databases() {
+		t.Cleanup(func() { _, _ = s.db.Exec("DROP DATABASE " + database) })
+	}
 	run, err := oracle.NewRun(t.Context(), w, s.db.DB, p, &judged{T: t, stack: s}, r, features)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ type Features struct {
 	Masks     bool // masked fields
 	Computed  bool // renamed, constant and computed fields
 	Deadlines bool // filters that the clock decides
+	Tenants   bool // a database for each of several tenants
+	Prefixes  bool // users' channels that are named by an attribute
 }
 
 // Supported is what worlds are made of by default. Deadlines are left out until
@@ -21,5 +23,6 @@ type Features struct {
 func Supported() Features {
 	return Features{
 		Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
+		Tenants: true, Prefixes: true,
 	}
 }

@@ -22,14 +22,34 @@ type generator struct {
 
 // Generate makes a random world.
 func Generate(r *rand.Rand, f Features) *World {
-	g := &generator{r, f, &World{}}
-	g.world.timed = f.Deadlines && g.chance(0.3)
+	names := []string{""}
+	if f.Tenants && r.Float64() < 0.4 {
+		names = []string{"acme", "b-2"}
+	}
+	var w *World
+	a, b := r.Uint64(), r.Uint64()
+	for _, name := range names { // the same for each
+		g := &generator{rand.New(rand.NewPCG(a, b)), f, &World{Tenants: []*Tenant{{Name: name}}}}
+		w = w.with(g.make())
+	}
+	return w
+}
+
+// make makes the world of one tenant.
+func (g *generator) make() *World {
+	w := g.world
+	w.timed = g.features.Deadlines && g.chance(0.3)
+	w.prefixed = g.features.Prefixes && g.features.Users && g.chance(0.3)
 	g.people()
-	if f.Scopes {
+	if g.features.Scopes {
 		g.scopes()
 	}
 	g.tables()
-	return g.world
+	for _, t := range w.Tables {
+		t.tenant = w.Tenants[0]
+	}
+	w.Tenants[0].Users = w.Users
+	return w
 }
 
 // chance is true that often.
@@ -97,6 +117,12 @@ func (g *generator) people() {
 	w.Tables = append(w.Tables, users)
 	if g.features.Users {
 		w.attributes = []*Column{users.column("role"), users.column("region"), users.column("level")}
+	}
+	if w.prefixed {
+		prefix := &Column{Name: "prefix", Kind: Text, Domain: prefixes, Fixed: true}
+		users.add(prefix)
+		users.stays = true
+		w.attributes = append(w.attributes, prefix)
 	}
 }
 

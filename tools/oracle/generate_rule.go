@@ -70,11 +70,11 @@ func (g *generator) entries(t *Table) (own, shared []Entry) {
 		for _, s := range g.world.Scopes {
 			if p.Column.Name == s.Name+"_id" {
 				own = append(own, Entry{Kind: ToScope, Scope: s, Path: p})
-				shared = append(shared, Entry{Kind: ToChannel, Channel: "shared." + s.Name, Path: p})
+				shared = append(shared, Entry{Kind: ToChannel, Channel: g.world.Tenants[0].mark("shared.") + s.Name, Path: p})
 			}
 		}
 		if p.Column.Name == "kind" && len(p.Hops) == 0 && !g.features.Scopes {
-			shared = append(shared, Entry{Kind: ToChannel, Channel: "shared.done", Path: Path{Column: t.column("done")}})
+			shared = append(shared, Entry{Kind: ToChannel, Channel: g.world.Tenants[0].mark("shared.") + "done", Path: Path{Column: t.column("done")}})
 		}
 	}
 	if g.features.Public && g.chance(0.15) {

@@ -247,7 +247,7 @@ func (h *history) pointOf(seq harmonic.Seq) int {
 
 // judge says what is wrong with a message to a subject: "" if nothing is.
 func (h *history) judge(s subject, m *message) string {
-	t := h.world.table(m.table)
+	t := h.world.table(s, m.table)
 	if t == nil || t.Rule == nil {
 		return "there is no such table for clients"
 	}
@@ -305,7 +305,7 @@ func (h *history) forget(point int) {
 
 // story tells all that is known of a row for a subject.
 func (h *history) story(s subject, r record) string {
-	t := h.world.table(r.table)
+	t := h.world.table(s, r.table)
 	if t == nil || t.Rule == nil {
 		return ""
 	}
@@ -325,20 +325,11 @@ func (h *history) story(s subject, r record) string {
 	return b.String()
 }
 
-func (w *World) table(name string) *Table {
-	for _, t := range w.Tables {
-		if t.Name == name {
-			return t
-		}
-	}
-	return nil
-}
-
 // subjects are all channels that somebody can listen on now.
 func (h *history) subjects() []subject {
 	set := map[subject]bool{}
-	for _, p := range h.world.People {
-		set[userChannel(p.text)] = true
+	for _, s := range h.world.userChannels() {
+		set[s] = true
 	}
 	for _, spans := range h.now {
 		for v := range spans {

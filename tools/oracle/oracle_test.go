@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { servicestest.Main(m) }
 // Everything that worlds can be made of.
 var everything = Features{
 	Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true,
-	Columns: true, Masks: true, Computed: true, Deadlines: true,
+	Columns: true, Masks: true, Computed: true, Deadlines: true, Tenants: true, Prefixes: true,
 }
 
 // TestHistory has the history of random worlds, which looks only at what a
@@ -26,6 +26,12 @@ func TestHistory(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 0))
 				w := Generate(r, everything)
 				db := servicestest.NewDatabase(t, kind)
+				w.Place(db.Name)
+				t.Cleanup(func() {
+					for _, database := range w.Databases() {
+						_, _ = db.Exec("DROP DATABASE IF EXISTS " + database)
+					}
+				})
 				db.MustExec(t, w.Schema()...)
 				writer, err := newWriter(t.Context(), w, db.DB, r, everything)
 				if err != nil {

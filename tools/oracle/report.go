@@ -69,11 +69,12 @@ func (j *journal) about(w *World, s subject, r record) string {
 func (tx *transaction) concerning(w *World, s subject, r record) []string {
 	user := ""
 	for _, p := range w.People {
-		if userChannel(p.text) == s {
+		if strings.HasSuffix(s, ".user."+p.text) {
 			user = p.SQL()
 		}
 	}
-	keys, bulk := tx.touched[w.table(r.table)]
+	table := w.table(s, r.table)
+	keys, bulk := tx.touched[table]
 	bulk = bulk && keys == nil
 	key := ""
 	if k := keys[r.key]; k != nil {
@@ -83,9 +84,9 @@ func (tx *transaction) concerning(w *World, s subject, r record) []string {
 	for _, statement := range tx.statements {
 		words := strings.FieldsFunc(statement, func(c rune) bool { return strings.ContainsRune(" ,()", c) })
 		named := func(word string) bool { return word != "" && slices.Contains(words, word) }
-		wrote := slices.Contains(words, r.table) && (named(key) || bulk)
+		wrote := table != nil && slices.Contains(words, table.sql()) && (named(key) || bulk)
 		about := named(user) && slices.ContainsFunc(w.Tables, func(t *Table) bool {
-			return (t == w.Users || t.Rule == nil) && slices.Contains(words, t.Name)
+			return (t == t.tenant.Users || t.Rule == nil) && slices.Contains(words, t.sql())
 		})
 		if wrote || about {
 			list = append(list, statement)

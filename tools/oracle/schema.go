@@ -9,18 +9,27 @@ import (
 // World is a schema and the rules over it.
 type World struct {
 	Tables []*Table // all of them, parents before their children
-	Users  *Table
-	People []Value // keys of everybody, with a row in Users or not
-	Scopes []*Scope
+	// Tenants are those whose tables they are: alike in each, with the same
+	// keys, and nothing of one is anybody's of another. Users, Scopes and
+	// attributes are the first one's.
+	Tenants []*Tenant
+	Users   *Table
+	People  []Value // keys of everybody, with a row in Users or not
+	Scopes  []*Scope
 	// attributes are the columns of Users that rules use.
 	attributes []*Column
 	// timed says that the clock decides about some rows.
 	timed bool
+	// prefixed says that users' channels are named by their prefix.
+	prefixed bool
+	// database is where all that is no tenant's is.
+	database string
 }
 
 // Table is one table of the database.
 type Table struct {
 	Name    string
+	tenant  *Tenant
 	Columns []*Column
 	Key     []*Column
 	Unique  *Column // has another unique value; nil: none
@@ -29,6 +38,7 @@ type Table struct {
 	pool    []Key // the keys that its rows can have
 	rows    rows
 	timed   bool // the clock decides about its rows
+	stays   bool // no row of it ever goes
 }
 
 // Column is one column of a table.
@@ -39,6 +49,7 @@ type Column struct {
 	Domain []Value // what it holds; nil: anything of its kind
 	Ref    bool    // is compared as a key
 	Soon   bool    // holds times around now
+	Fixed  bool    // never changes
 }
 
 // Link is how rows of a table name a parent.
@@ -70,7 +81,7 @@ func (t *Table) column(name string) *Column {
 
 // linked says whether a column is part of a link, or of a key.
 func (t *Table) linked(c *Column) bool {
-	if c.Name == versionColumn || c == t.Unique || slices.Contains(t.Key, c) {
+	if c.Name == versionColumn || c.Fixed || c == t.Unique || slices.Contains(t.Key, c) {
 		return true
 	}
 	for _, l := range t.Links {
@@ -90,6 +101,11 @@ func (w *World) Schema() []string {
 	}
 	for _, p := range w.People {
 		statements = append(statements, "INSERT INTO people VALUES ("+p.SQL()+")")
+	}
+	for _, tenant := range w.Tenants {
+		if tenant.Name != "" {
+			statements = append(statements, "CREATE DATABASE "+tenant.database)
+		}
 	}
 	for _, t := range w.Tables {
 		statements = append(statements, t.schema())
@@ -115,7 +131,7 @@ func (t *Table) schema() string {
 			lines = append(lines, "KEY ("+c.Name+")")
 		}
 	}
-	return fmt.Sprintf("CREATE TABLE %s (\n  %s\n) CHARSET utf8mb4", t.Name, strings.Join(lines, ",\n  "))
+	return fmt.Sprintf("CREATE TABLE %s (\n  %s\n) CHARSET utf8mb4", t.sql(), strings.Join(lines, ",\n  "))
 }
 
 func names(columns []*Column) []string {

@@ -16,22 +16,22 @@ func (w *World) TOML() string {
 	var b strings.Builder
 	b.WriteString("[tables.beacon]\nfields = [\"id\", \"version\"]\nvisible_to = [\"channel:shared.beacon.{id}\"]\n")
 	if len(w.attributes) > 0 {
-		fmt.Fprintf(&b, "[users]\nsource = %q\nkey = \"id\"\nattributes = %s\n", w.Users.Name, list(names(w.attributes)))
+		fmt.Fprintf(&b, "[users]\nsource = %q\nkey = \"id\"\nattributes = %s\n", w.source(w.Users), list(names(w.attributes)))
 	}
 	if w.masks() {
 		fmt.Fprintf(&b, "[masks]\nsecret = %q\n", MasksSecret)
 	}
 	for _, s := range w.Scopes {
 		for _, m := range s.Members {
-			fmt.Fprintf(&b, "[[scopes.%s.members]]\nsource = %q\nscope = %q\nuser = %q\n", s.Name, m.Table.Name, m.Scope.Name, m.User.Name)
+			fmt.Fprintf(&b, "[[scopes.%s.members]]\nsource = %q\nscope = %q\nuser = %q\n", s.Name, w.source(m.Table), m.Scope.Name, m.User.Name)
 			if m.Where != nil {
 				fmt.Fprintf(&b, "where = '%s'\n", m.Where.Text)
 			}
 		}
 	}
 	for _, t := range w.Tables {
-		if t.Rule != nil {
-			t.writeTOML(&b)
+		if t.Rule != nil && t.tenant == w.Tenants[0] {
+			w.writeTOML(&b, t)
 		}
 	}
 	return b.String()
@@ -52,7 +52,7 @@ func (w *World) masks() bool {
 	return false
 }
 
-func (t *Table) writeTOML(b *strings.Builder) {
+func (w *World) writeTOML(b *strings.Builder, t *Table) {
 	fields := make([]string, len(t.Rule.Fields))
 	for i, f := range t.Rule.Fields {
 		fields[i] = f.Name
@@ -68,7 +68,8 @@ func (t *Table) writeTOML(b *strings.Builder) {
 			alternatives[i] = "['" + strings.Join(entries, "', '") + "']"
 		}
 	}
-	fmt.Fprintf(b, "[tables.%s]\nfields = %s\nvisible_to = [%s]\n", t.Name, list(fields), strings.Join(alternatives, ", "))
+	fmt.Fprintf(b, "[tables.%s]\nsource = %q\nfields = %s\nvisible_to = [%s]\nuser_channel = %q\n",
+		t.Name, w.source(t), list(fields), strings.Join(alternatives, ", "), w.userTemplate())
 	if t.Rule.Where != nil {
 		fmt.Fprintf(b, "where = '%s'\n", t.Rule.Where.Text)
 	}

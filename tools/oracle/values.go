@@ -99,7 +99,7 @@ func (w *writer) parent(l *Link) []assigned {
 func (w *writer) insertKey(ctx context.Context, tx *transaction, t *Table, key Key) error {
 	values := map[*Column]Value{}
 	for _, c := range t.Columns {
-		if !t.linked(c) {
+		if !t.linked(c) || c.Fixed {
 			values[c] = w.value(c)
 		}
 	}
@@ -123,7 +123,7 @@ func (w *writer) insertKey(ctx context.Context, tx *transaction, t *Table, key K
 	}
 	tx.touch(t, key)
 	tx.added(t, one)
-	return tx.exec(ctx, "INSERT INTO %s (%s) VALUES (%s)", t.Name, strings.Join(names(t.Columns), ", "), strings.Join(literals, ", "))
+	return tx.exec(ctx, "INSERT INTO %s (%s) VALUES (%s)", t.sql(), strings.Join(names(t.Columns), ", "), strings.Join(literals, ", "))
 }
 
 // where is the condition for the row with a key; prefix stands before columns.

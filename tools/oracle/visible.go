@@ -13,9 +13,6 @@ import (
 // subject is who gets events: a channel, of a user or shared.
 type subject = string
 
-// userChannel is the channel of a user by chorusd's default template.
-func userChannel(key string) subject { return "private-chorus.user." + key }
-
 // view is what each subject may see of a table at one moment: the content of
 // the row by the subject and the row's key.
 type view map[viewed]string
@@ -67,8 +64,8 @@ func (w *World) queries(t *Table, keys map[string]Key) []string {
 	var queries, alternatives []string
 	for _, all := range t.Rule.Any {
 		if e := all[0]; e.Kind == ToChannel {
-			from := t.Name + " t" + e.Path.joins()
-			channel := fmt.Sprintf("CONCAT('private-%s.', %s)", e.Channel, e.Path.end())
+			from := t.sql() + " t" + e.Path.joins()
+			channel := fmt.Sprintf("CONCAT('private-%s.', %s)", t.tenant.in(e.Channel), e.Path.end())
 			queries = append(queries, query(channel, from, e.Path.end()+" IS NOT NULL"))
 			continue
 		}
@@ -79,8 +76,12 @@ func (w *World) queries(t *Table, keys map[string]Key) []string {
 		alternatives = append(alternatives, "("+strings.Join(parts, " AND ")+")")
 	}
 	if len(alternatives) > 0 {
-		from := fmt.Sprintf("people s LEFT JOIN %s u ON u.id = s.id CROSS JOIN %s t", w.Users.Name, t.Name)
-		queries = append(queries, query("CONCAT("+quoted(userChannel(""))+", s.id)", from, "("+strings.Join(alternatives, " OR ")+")"))
+		channel, join := "CONCAT("+quoted(t.tenant.userChannel("", ""))+", s.id)", "LEFT JOIN"
+		if w.prefixed { // without one there is no channel
+			channel, join = fmt.Sprintf("CONCAT(%s, u.prefix, '.user.', s.id)", quoted(t.tenant.head())), "JOIN"
+		}
+		from := fmt.Sprintf("people s %s %s u ON u.id = s.id CROSS JOIN %s t", join, t.tenant.Users.sql(), t.sql())
+		queries = append(queries, query(channel, from, "("+strings.Join(alternatives, " OR ")+")"))
 	}
 	return queries
 }
@@ -154,7 +155,7 @@ func (e Entry) sql() string {
 	if e.Kind == ToScope {
 		var ways []string
 		for _, m := range e.Scope.Members {
-			way := fmt.Sprintf("EXISTS (SELECT 1 FROM %s m WHERE m.%s = s.id AND m.%s = %s", m.Table.Name, m.User.Name, m.Scope.Name, e.Path.end())
+			way := fmt.Sprintf("EXISTS (SELECT 1 FROM %s m WHERE m.%s = s.id AND m.%s = %s", m.Table.sql(), m.User.Name, m.Scope.Name, e.Path.end())
 			if m.Where != nil {
 				way += " AND (" + m.Where.SQL + ")"
 			}
@@ -180,7 +181,7 @@ func (p Path) joins() string {
 		if h.Link.Type != nil {
 			on = append(on, fmt.Sprintf("%s.%s = %s", child, h.Link.Type.Name, quoted(h.Target.Type)))
 		}
-		text += fmt.Sprintf(" JOIN %s %s ON %s", h.Target.Table.Name, parent, strings.Join(on, " AND "))
+		text += fmt.Sprintf(" JOIN %s %s ON %s", h.Target.Table.sql(), parent, strings.Join(on, " AND "))
 		child = parent
 	}
 	return text
@@ -208,7 +209,7 @@ func (w *World) reads(t *Table) []*Table {
 		}
 	}
 	if len(w.attributes) > 0 {
-		add(w.Users)
+		add(t.tenant.Users)
 	}
 	for _, all := range t.Rule.Any {
 		for _, e := range all {

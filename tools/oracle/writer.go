@@ -201,7 +201,7 @@ func (w *writer) step(ctx context.Context, tx *transaction) error {
 func (w *writer) table() *Table {
 	for {
 		t := pick(w.rand, w.world.Tables)
-		if t.Rule != nil && t != w.world.Users || w.chance(0.4) {
+		if t.Rule != nil && t != t.tenant.Users || w.chance(0.4) {
 			return t
 		}
 	}
@@ -234,6 +234,9 @@ func (w *writer) again(ctx context.Context, tx *transaction, t *Table) error {
 			return err
 		}
 	}
+	if t.stays {
+		return nil
+	}
 	switch w.rand.IntN(3) {
 	case 0:
 		return w.drop(ctx, tx, t, r)
@@ -256,7 +259,7 @@ func (w *writer) update(ctx context.Context, tx *transaction, t *Table) error {
 
 func (w *writer) remove(ctx context.Context, tx *transaction, t *Table) error {
 	r := w.row(tx, t)
-	if r == nil || len(t.rows.list) < 3 {
+	if r == nil || len(t.rows.list) < 3 || t.stays {
 		return w.insert(ctx, tx, t)
 	}
 	return w.drop(ctx, tx, t, r)
@@ -265,12 +268,12 @@ func (w *writer) remove(ctx context.Context, tx *transaction, t *Table) error {
 func (w *writer) drop(ctx context.Context, tx *transaction, t *Table, r *row) error {
 	tx.touch(t, r.key)
 	tx.removed(t, r)
-	return tx.exec(ctx, "DELETE FROM %s WHERE %s", t.Name, t.where("", r.key))
+	return tx.exec(ctx, "DELETE FROM %s WHERE %s", t.sql(), t.where("", r.key))
 }
 
 func (w *writer) set(ctx context.Context, tx *transaction, t *Table, r *row, changes string) error {
 	tx.touch(t, r.key)
-	return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.Name, tx.number, changes, t.where("", r.key))
+	return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.sql(), tx.number, changes, t.where("", r.key))
 }
 
 // freeKey is one that no row has, nil if there is none.
@@ -295,7 +298,7 @@ func (w *writer) insert(ctx context.Context, tx *transaction, t *Table) error {
 // rekey gives a row another key.
 func (w *writer) rekey(ctx context.Context, tx *transaction, t *Table) error {
 	r, key := w.row(tx, t), w.freeKey(tx, t)
-	if r == nil || key == nil {
+	if r == nil || key == nil || t.stays {
 		return nil
 	}
 	tx.touch(t, r.key)
@@ -306,7 +309,7 @@ func (w *writer) rekey(ctx context.Context, tx *transaction, t *Table) error {
 	}
 	tx.removed(t, r)
 	tx.added(t, &row{key: key, unique: r.unique})
-	return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.Name, tx.number, strings.Join(set, ""), t.where("", r.key))
+	return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.sql(), tx.number, strings.Join(set, ""), t.where("", r.key))
 }
 
 // bulk changes many rows by one statement.
@@ -316,5 +319,5 @@ func (w *writer) bulk(ctx context.Context, tx *transaction, t *Table) error {
 	if c := w.column(t); c.Domain != nil && w.chance(0.8) {
 		where = " WHERE " + c.Name + " = " + pick(w.rand, c.Domain).SQL()
 	}
-	return tx.exec(ctx, "UPDATE %s SET version = %d%s%s", t.Name, tx.number, w.changes(t), where)
+	return tx.exec(ctx, "UPDATE %s SET version = %d%s%s", t.sql(), tx.number, w.changes(t), where)
 }
