@@ -75,17 +75,25 @@ type Pointer struct {
 	Operation Operation
 }
 
-// ScopeGranted says that the user may now see the scope's rows: load them.
+// ScopeGranted says that the user may now see the scope's rows, which follow.
 type ScopeGranted struct {
 	ID    ID
 	Scope string
 }
 
-// ScopeRevoked says that the user may no longer see the scope's rows: drop
-// those that no other scope gives them.
+// ScopeRevoked says that the user is in the scope no more: drop the rows that
+// are described. Those among them that the user may see by something else
+// follow, and rows of tables that are not described are deleted one by one.
 type ScopeRevoked struct {
 	ID    ID
 	Scope string
+	Rows  []Rows
+}
+
+// Rows are those of a table whose columns equal all given values.
+type Rows struct {
+	Table string
+	Where []Match // at least one
 }
 
 // Schema says that the table's synced shape changed: fetch the schema and load
@@ -137,16 +145,7 @@ func (m Recheck) AppendJSON(dst []byte) []byte {
 
 // AppendJSON implements Control.
 func (m DeleteWhere) AppendJSON(dst []byte) []byte {
-	o := open(dst, m, m.ID).text("table", m.Table).raw("where", []byte("{"))
-	for i, match := range m.Where {
-		if i > 0 {
-			o = append(o, ',')
-		}
-		o = AppendString(o, match.Column)
-		o = append(o, ':')
-		o = append(o, match.Value...)
-	}
-	return append(o, '}').close()
+	return open(dst, m, m.ID).text("table", m.Table).matches("where", m.Where).close()
 }
 
 // AppendJSON implements Control.
@@ -162,7 +161,19 @@ func (m ScopeGranted) AppendJSON(dst []byte) []byte {
 
 // AppendJSON implements Control.
 func (m ScopeRevoked) AppendJSON(dst []byte) []byte {
-	return open(dst, m, m.ID).text("scope", m.Scope).close()
+	o := open(dst, m, m.ID).text("scope", m.Scope)
+	if len(m.Rows) == 0 {
+		return o.close()
+	}
+	separator := byte('[')
+	o = o.raw("rows", nil)
+	for _, rows := range m.Rows {
+		o = append(o, separator)
+		o = append(o, `{"table":`...)
+		o = object(AppendString(o, rows.Table)).matches("where", rows.Where).close()
+		separator = ','
+	}
+	return append(o, ']').close()
 }
 
 // AppendJSON implements Control.
@@ -189,6 +200,18 @@ func (o object) raw(name string, value []byte) object {
 
 func (o object) text(name, value string) object {
 	return AppendString(o.raw(name, nil), value)
+}
+
+func (o object) matches(name string, where []Match) object {
+	o = o.raw(name, []byte("{"))
+	for i, match := range where {
+		if i > 0 {
+			o = append(o, ',')
+		}
+		o = append(AppendString(o, match.Column), ':')
+		o = append(o, match.Value...)
+	}
+	return append(o, '}')
 }
 
 func (o object) optional(name, value string) object {
@@ -227,7 +250,7 @@ func ParseControl(text []byte) (Control, error) {
 	case TypeScopeGranted:
 		m = ScopeGranted{ID: id, Scope: f.text("scope")}
 	case TypeScopeRevoked:
-		m = ScopeRevoked{ID: id, Scope: f.text("scope")}
+		m = ScopeRevoked{ID: id, Scope: f.text("scope"), Rows: f.rows("rows")}
 	case TypeSchema:
 		m = Schema{ID: id, Table: f.text("table"), Version: f.text("version")}
 	default:

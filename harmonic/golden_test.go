@@ -131,6 +131,13 @@ func goldenCases() []goldenCase {
 		},
 		{name: "control-scope-granted", about: "the user joined platform 3", control: ScopeGranted{ID: id(28), Scope: "platform:3"}},
 		{name: "control-scope-revoked", about: "the user left platform 3", control: ScopeRevoked{ID: id(29), Scope: "platform:3"}},
+		{
+			name: "control-scope-revoked-rows", about: "the user left platform 3, and these are its rows", control: ScopeRevoked{ID: id(29), Scope: "platform:3", Rows: []Rows{
+				{Table: "messages", Where: []Match{{"platform_id", []byte(`3`)}}},
+				{Table: "files", Where: []Match{{"platform_id", []byte(`3`)}}},
+				{Table: "files", Where: []Match{{"shared_with", []byte(`3`)}}},
+			}},
+		},
 		{name: "control-schema", about: "todos has other columns now", control: Schema{ID: id(30), Table: "todos", Version: "3f2a9c"}},
 	}
 }

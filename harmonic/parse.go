@@ -185,6 +185,31 @@ func (f *fields) objectText(name string) []byte {
 	return []byte(text)
 }
 
+// rows takes a list of them, which may be missing.
+func (f *fields) rows(name string) []Rows {
+	if !f.has(name) {
+		return nil
+	}
+	var texts []json.RawMessage
+	if value := f.take(name); f.err != nil || json.Unmarshal(value, &texts) != nil || len(texts) == 0 {
+		f.fail(name, "is not a list of rows")
+		return nil
+	}
+	list := make([]Rows, len(texts))
+	for i, text := range texts {
+		one, err := readFields(text)
+		if err == nil {
+			list[i] = Rows{Table: one.text("table"), Where: one.matches("where")}
+			err = one.done()
+		}
+		if err != nil {
+			f.fail(name, "has %s: %v", text, err)
+			return nil
+		}
+	}
+	return list
+}
+
 func (f *fields) matches(name string) []Match {
 	value := f.take(name)
 	if f.err != nil {

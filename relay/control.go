@@ -51,6 +51,11 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 		return nil
 	}
 	slices.Sort(m.Channels)
+	return r.pushControl(ctx, m)
+}
+
+// pushControl sends a message in pieces of as many channels as the server takes.
+func (r *Relay) pushControl(ctx context.Context, m *message) error {
 	pieces, err := r.publisher.Cut(m.Event)
 	if err != nil {
 		return fmt.Errorf("cut a message for %d channels: %w", len(m.Channels), err)
@@ -266,20 +271,15 @@ func (r *Relay) announce(ctx context.Context, channels []string, from uint64) (m
 func (r *Relay) refillControls(ctx context.Context, j *job, items []redisstate.JobItem) error {
 	sent, channels := newTally(), r.channelsOf(j)
 	for _, item := range items {
-		pieces, err := r.publisher.Cut(pusher.Event{Name: harmonic.EventControl, Channels: channels, Data: []byte(item.Key)})
+		r.mu.Lock()
+		id := harmonic.NewID(r.last, r.generation)
+		r.mu.Unlock()
+		err := r.pushControl(ctx, &message{
+			Event: pusher.Event{Name: harmonic.EventControl, Channels: channels, Data: []byte(item.Key)},
+			id:    id, table: item.Table, key: item.Key, owner: sent,
+		})
 		if err != nil {
-			return fmt.Errorf("cut a message for %d channels: %w", len(channels), err)
-		}
-		for _, event := range pieces {
-			if err := r.queue.reserve(ctx, event); err != nil {
-				return err
-			}
-			sent.add()
-			r.mu.Lock()
-			r.queue.push(&message{
-				Event: event, id: harmonic.NewID(r.last, r.generation), table: item.Table, key: item.Key, owner: sent,
-			})
-			r.mu.Unlock()
+			return err
 		}
 	}
 	return sent.wait(ctx)

@@ -269,8 +269,9 @@ func (w *world) Table(context.Context, binlog.TableName) (*binlog.Table, error) 
 // Close implements Reader.
 func (w *world) Close() {}
 
-// Rows implements Reader: it reads the newest state, wherever the log is read.
-func (w *world) Rows(ctx context.Context, _ *binlog.Table, _ []int, _ []binlog.KeyColumn, keys []string,
+// Rows implements Reader: it reads the newest state, wherever the log is read,
+// by the id or by the user.
+func (w *world) Rows(ctx context.Context, _ *binlog.Table, _ []int, by []binlog.KeyColumn, keys []string,
 	after binlog.Position, each func(*binlog.Row) error,
 ) (binlog.Position, error) {
 	w.mu.Lock()
@@ -283,7 +284,13 @@ func (w *world) Rows(ctx context.Context, _ *binlog.Table, _ []int, _ []binlog.K
 			w.mu.Unlock()
 			return binlog.Position{}, err
 		}
-		if d, ok := w.rows[id[0]]; ok {
+		if by[0].Column == 1 {
+			for _, d := range sortedRows(w.rows) {
+				if d.User == id[0] {
+					found = append(found, d)
+				}
+			}
+		} else if d, ok := w.rows[id[0]]; ok {
 			found = append(found, d)
 		}
 	}
@@ -319,7 +326,7 @@ func (w *world) Page(ctx context.Context, _ *binlog.Table, _ []int, page binlog.
 	}
 	given := 0
 	for _, d := range rows {
-		if d.ID <= from {
+		if of := page.Selection; slices.Equal(of.Reference.Columns, []string{"team_id"}) && of.In != fmt.Sprintf("[%d]", d.Team) || d.ID <= from {
 			continue
 		}
 		if given == page.Limit {
@@ -534,7 +541,11 @@ func (s *server) control(e pusher.Event) {
 	for _, name := range e.Channels {
 		s.delivered = append(s.delivered, delivery{channel: name, control: c})
 		rows := s.occupied[name]
-		switch c.(type) {
+		switch c := c.(type) {
+		case harmonic.ScopeRevoked:
+			for _, of := range c.Rows {
+				maps.DeleteFunc(rows, func(_ int, d todo) bool { return fmt.Sprint(d.Team) == string(of.Where[0].Value) })
+			}
 		case harmonic.Reset:
 			clear(rows)
 		case harmonic.Reload, harmonic.Schema:

@@ -58,11 +58,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 	case s.User != "":
 		return nil, nil // there are jobs for his scopes, see activate
 	case item.Table == "":
-		var tables []redisstate.RecordKey
-		for _, table := range r.tablesOf(&s) {
-			tables = append(tables, s.item(table))
-		}
-		return tables, nil
+		return r.unfold(ctx, j, &s)
 	}
 	what := reading{table: item.Table, selection: &s, limit: pageRows}
 	out, err := r.refillChunk(ctx, j, what)
@@ -304,7 +300,7 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, key
 		denies: what.denies(), asked: what.asked(), named: what.selection == nil,
 	}
 	if what.selection != nil {
-		s.scope = what.selection.Scope
+		s.scope, s.told = what.selection.Scope, what.selection.Told
 	}
 	for _, key := range keys {
 		if told, changed := later[key]; changed {
@@ -365,6 +361,8 @@ type sending struct {
 	// that it is read for nothing but to ask that, and named that it was kept
 	// by its key.
 	denies, asked, named bool
+	// told says that who is not in the scope has dropped its rows already.
+	told bool
 	*outcome
 }
 
@@ -400,11 +398,12 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 			case policy.Unknown:
 				s.undecided.add(key, name)
 			case policy.No:
-				if s.denies || s.scope != "" && !s.view.IsMember(u, s.scope) {
+				if s.denies || !s.told && s.scope != "" && !s.view.IsMember(u, s.scope) {
 					gone = append(gone, name)
 				}
 			}
 		case s.asked: // they were told when it changed
+		case s.told && !s.view.IsMember(u, s.scope): // by a message
 		case s.named:
 			gone = append(gone, name)
 		default:

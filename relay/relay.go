@@ -60,6 +60,9 @@ type Config struct {
 	// Window is how many records are kept for channels that may just have
 	// been opened; above it, everything is published.
 	Window int
+	// ScopeMessages has clients told of the scopes that they gain and lose by
+	// a message each, with which they drop the rows of one that is lost.
+	ScopeMessages bool
 	// Workers is how many requests are in flight at most.
 	Workers int
 	// Dir is the folder for transactions that are too large for memory; the

@@ -95,7 +95,15 @@ type channelsConfig struct {
 	Lease time.Duration `koanf:"lease"`
 	// Window is the most keys kept for channels that may just have been opened.
 	Window int `koanf:"window"`
+	// Revocations says how clients are told that a scope is lost.
+	Revocations string `koanf:"revocations"`
 }
+
+// The choices of channels.revocations.
+const (
+	revocationsRows    = "rows"    // a delete for each row
+	revocationsMessage = "message" // a message that describes them
+)
 
 type masksConfig struct {
 	// Secret is the key of the mask "hash".
@@ -167,6 +175,7 @@ func defaultConfig() Config {
 			PollInterval: 5 * time.Second,
 			Lease:        15 * time.Second,
 			Window:       100_000,
+			Revocations:  revocationsRows,
 		},
 		Laravel: laravelConfig{
 			Timeout:         policy.DefaultTimeout,

@@ -45,6 +45,7 @@ var flagUsage = map[string]string{
 	"channels.poll_interval":    "how often the occupied channels are asked for",
 	"channels.lease":            "how long a channel stays active after it was last seen",
 	"channels.window":           "most keys kept for channels that may just have been opened",
+	"channels.revocations":      "how clients are told that a scope is lost: rows or message",
 	"laravel.authorize_url":     "URL of the app's callback for policies",
 	"laravel.allow_http":        "let it be http to another machine",
 	"laravel.timeout":           "longest time that one question may take",

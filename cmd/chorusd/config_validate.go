@@ -34,6 +34,7 @@ func (l *loader) validate(cfg Config) {
 	l.check("channels.user", userChannelProblem(cfg.Channels.User))
 	l.check("channels.poll_interval", positiveProblem(cfg.Channels.PollInterval))
 	l.check("channels.window", belowProblem(cfg.Channels.Window, 1))
+	l.check("channels.revocations", choiceProblem(cfg.Channels.Revocations, revocationsRows, revocationsMessage))
 	if !l.refused["channels.poll_interval"] {
 		l.check("channels.lease", leaseProblem(cfg.Channels.Lease, cfg.Channels.PollInterval))
 	}

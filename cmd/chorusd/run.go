@@ -199,6 +199,7 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 	start := relay.Config{
 		Source: x.server.Identity, PollInterval: cfg.Channels.PollInterval, Lease: cfg.Channels.Lease,
 		Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency, Dir: cfg.StateDir,
+		ScopeMessages: cfg.Channels.Revocations == revocationsMessage,
 	}
 	if x.binlog.ServerID == 0 {
 		id, err := x.store.ServerID(ctx)

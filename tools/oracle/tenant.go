@@ -95,7 +95,9 @@ func (t *Tenant) mark(head string) string {
 }
 
 // in is a channel's name of the tenant.
-func (t *Tenant) in(channel string) string { return strings.ReplaceAll(channel, tenantMark, t.Name+".") }
+func (t *Tenant) in(channel string) string {
+	return strings.ReplaceAll(channel, tenantMark, t.Name+".")
+}
 
 // head is what the channels of the tenant's users start with.
 func (t *Tenant) head() string { return "private-" + t.in(t.mark("chorus.")) }
