@@ -61,7 +61,8 @@ type selection struct {
 	// are meant for that reason.
 	User mapping.UserKey `json:"user,omitempty"`
 	All  bool            `json:"all,omitempty"`
-	// Told says that who is no member has dropped the rows by a message.
+	// Told says that who was no member when the job began has dropped the rows
+	// by a message, also those that he sees by something else.
 	Told bool `json:"told,omitempty"`
 	// Part numbers the ways in which a table's rows are in the scope, and From
 	// is where its next page begins.

@@ -361,7 +361,8 @@ type sending struct {
 	// that it is read for nothing but to ask that, and named that it was kept
 	// by its key.
 	denies, asked, named bool
-	// told says that who is not in the scope has dropped its rows already.
+	// told says that who is not in the scope has dropped its rows, also those
+	// that he sees by something else.
 	told bool
 	*outcome
 }
@@ -389,7 +390,7 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 			if err != nil {
 				return &finalError{err}
 			}
-			if sure {
+			if sure && !s.told {
 				continue
 			}
 			switch s.answers.about(key, u) {

@@ -17,11 +17,12 @@ func (r *Relay) unfold(ctx context.Context, j *job, s *selection) ([]redisstate.
 	told := map[string]bool{}
 	if r.cfg.ScopeMessages && s.Scope != "" && !s.All {
 		rows := r.refillMapper.RowsIn(s.Scope)
-		if err := r.tellScope(ctx, j, s.Scope, rows); err != nil {
+		dropped, err := r.tellScope(ctx, j, s.Scope, rows)
+		if err != nil {
 			return nil, err
 		}
 		for _, rows := range rows {
-			told[rows.ID] = rows.Field != ""
+			told[rows.ID] = dropped && rows.Field != ""
 		}
 	}
 	var items []redisstate.RecordKey
@@ -33,12 +34,12 @@ func (r *Relay) unfold(ctx context.Context, j *job, s *selection) ([]redisstate.
 	return items, nil
 }
 
-// tellScope tells each of a job's users whether he is in the scope. What
-// changes after that, he is told of after that: a user who comes or goes again
-// has a job of his own for it.
-func (r *Relay) tellScope(ctx context.Context, j *job, scope mapping.ScopeKey, rows []mapping.ScopeRows) error {
+// tellScope tells each of a job's users whether he is in the scope; dropped
+// says that one is not. What changes after that, he is told of after that: a
+// user who comes or goes again has a job of his own for it.
+func (r *Relay) tellScope(ctx context.Context, j *job, scope mapping.ScopeKey, rows []mapping.ScopeRows) (dropped bool, err error) {
 	sent := newTally()
-	err := r.between(ctx, func(ctx context.Context) error {
+	err = r.between(ctx, func(ctx context.Context) error {
 		_, view := r.audience.Views()
 		r.mu.Lock()
 		id, channels := harmonic.NewID(r.last, r.generation), j.channels
@@ -63,6 +64,7 @@ func (r *Relay) tellScope(ctx context.Context, j *job, scope mapping.ScopeKey, r
 			if c == nil {
 				continue
 			}
+			dropped = dropped || !k.member
 			r.metrics.control.WithLabelValues(c.Type()).Add(float64(len(names)))
 			text := c.AppendJSON(nil)
 			m := &message{
@@ -75,9 +77,9 @@ func (r *Relay) tellScope(ctx context.Context, j *job, scope mapping.ScopeKey, r
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return sent.wait(ctx)
+	return dropped, sent.wait(ctx)
 }
 
 // scopeMessage says to channels of a template that their users are in a scope,
