@@ -3,6 +3,7 @@ package mapping
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -154,6 +155,14 @@ func (m *Mapper) Channel(number int, u *User) (name string, ok bool) {
 		b.WriteString(value)
 	}
 	return b.String(), nameable([]byte(b.String()))
+}
+
+// NamesAttributes says whether some users' channels are named by attributes, so
+// that one may come to be its user's own while somebody listens.
+func (m *Mapper) NamesAttributes() bool {
+	return slices.ContainsFunc(m.templates, func(t template) bool {
+		return slices.ContainsFunc(t.parts, func(p part) bool { return m.attribute(p.column) >= 0 })
+	})
 }
 
 func (m *Mapper) attribute(name string) int {

@@ -97,7 +97,7 @@ func (r *Relay) byAttributes(u *mapping.User) (list []selection) {
 		return nil
 	}
 	for _, scope := range append(slices.Clone(r.audience.Scopes(u)), streamOf(u.Key)) {
-		list = append(list, selection{Scope: scope, All: true})
+		list = append(list, selection{Scope: scope, All: true, Anew: r.mapper.NamesAttributes()})
 	}
 	return list
 }

@@ -61,6 +61,9 @@ type selection struct {
 	// are meant for that reason.
 	User mapping.UserKey `json:"user,omitempty"`
 	All  bool            `json:"all,omitempty"`
+	// Anew says that the attributes may have made a channel its user's own: on
+	// that one he has none of the rows, whatever he might see before.
+	Anew bool `json:"anew,omitempty"`
 	// Told says that who was no member when the job began has dropped the rows
 	// by a message, also those that he sees by something else.
 	Told bool `json:"told,omitempty"`

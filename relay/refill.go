@@ -182,7 +182,7 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 	if err != nil {
 		return outcome{}, &finalError{err}
 	}
-	if what.selection != nil && what.selection.All && !plan.ByAttributes() && plan.Policy() == nil {
+	if what.selection != nil && what.selection.All && !what.selection.Anew && !plan.ByAttributes() && plan.Policy() == nil {
 		return outcome{}, nil
 	}
 	r.mu.Lock()
@@ -300,7 +300,7 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, key
 		denies: what.denies(), asked: what.asked(), named: what.selection == nil,
 	}
 	if what.selection != nil {
-		s.scope, s.told = what.selection.Scope, what.selection.Told
+		s.scope, s.told, s.anew = what.selection.Scope, what.selection.Told, what.selection.Anew
 	}
 	for _, key := range keys {
 		if told, changed := later[key]; changed {
@@ -364,6 +364,8 @@ type sending struct {
 	// told says that who is not in the scope has dropped its rows, also those
 	// that he sees by something else.
 	told bool
+	// anew says that nobody has any of the rows for certain.
+	anew bool
 	*outcome
 }
 
@@ -390,7 +392,7 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 			if err != nil {
 				return &finalError{err}
 			}
-			if sure && !s.told {
+			if sure && !s.told && !s.anew {
 				continue
 			}
 			switch s.answers.about(key, u) {
