@@ -326,7 +326,7 @@ func (w *world) Page(ctx context.Context, _ *binlog.Table, _ []int, page binlog.
 	}
 	given := 0
 	for _, d := range rows {
-		if of := page.Selection; slices.Equal(of.Reference.Columns, []string{"team_id"}) && of.In != fmt.Sprintf("[%d]", d.Team) || d.ID <= from {
+		if of := page.Selection; slices.Equal(of.Columns, []string{"team_id"}) && of.In != fmt.Sprintf("[%d]", d.Team) || d.ID <= from {
 			continue
 		}
 		if given == page.Limit {
