@@ -178,8 +178,13 @@ func (q *queue) pop() *message {
 // hand takes a message off its channels' lines.
 func (q *queue) hand(m *message) {
 	for _, l := range m.lines {
+		l.busy = true
 		l.messages[0] = nil
-		l.messages, l.busy = l.messages[1:], true
+		if len(l.messages) == 1 {
+			l.messages = l.messages[:0] // and the next one needs no memory
+		} else {
+			l.messages = l.messages[1:]
+		}
 	}
 }
 
