@@ -3,6 +3,7 @@ package binlog
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,14 +33,17 @@ func (r *Row) Same(o *Row, column int) bool {
 	return (a == nil) == (b == nil) && string(a) == string(b)
 }
 
-// Natural returns the value of an integer column, where it is not negative and
-// the row is from the log.
+// Natural returns the value of an integer column, where it is not negative.
 func (r *Row) Natural(column int) (n uint64, ok bool) {
 	c, v := &r.Table.Columns[column], r.values[column]
-	if r.text || c.Kind != Integer || v == nil || !c.Unsigned && v[len(v)-1] >= 1<<7 {
+	switch {
+	case c.Kind != Integer || v == nil:
 		return 0, false
+	case r.text:
+		n, err := strconv.ParseUint(string(v), 10, 64)
+		return n, err == nil
 	}
-	return unsignedLE(v), true
+	return unsignedLE(v), c.Unsigned || v[len(v)-1] < 1<<7
 }
 
 // appender writes one value that is not NULL as JSON to dst.
