@@ -140,7 +140,7 @@ func columnNames(t *binlog.Table) string {
 // compileEntry fits one entry of visible_to.
 func (p *Plan) compileEntry(c *compiler, e *entry) scope {
 	tenant := p.rule.tenant
-	s := scope{kind: e.kind}
+	s := scope{kind: e.kind, own: -1}
 	switch e.kind {
 	case userEntry:
 		s.head, s.userHead = scopeHead(tenant, userScope), appendTenant(nil, tenant)
@@ -165,6 +165,9 @@ func (p *Plan) compileEntry(c *compiler, e *entry) scope {
 		}
 	}
 	s.number = p.mapper.number(s.head)
+	if (s.kind == userEntry || s.kind == scopeEntry) && len(s.key.hops) == 0 && len(s.key.columns) == 1 {
+		s.own = s.key.columns[0]
+	}
 	return s
 }
 

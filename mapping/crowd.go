@@ -1,12 +1,15 @@
 package mapping
 
+import "slices"
+
 // A crowd is the users who see an image. Its memory is used again.
 type crowd struct {
 	list
-	own   list   // what list is made in, where it is not a View's
-	marks []mark // by slot
-	turn  uint32
-	memo  memo
+	own    list   // what list is made in, where it is not a View's
+	marks  []mark // by slot
+	marked int    // how many of list have theirs
+	turn   uint32
+	memo   memo
 }
 
 // list is users, and what each may see. Without conditions there are no
@@ -32,7 +35,8 @@ type mark struct {
 	at   int32 // -1: not in the list
 }
 
-// find returns a user's place in the crowd; -1 if he is not in it.
+// find returns a user's place in the crowd, all of whom are marked; -1 if he is
+// not in it.
 func (c *crowd) find(u *User) int {
 	if u.Slot >= len(c.marks) || c.marks[u.Slot].turn != c.turn {
 		return -1
@@ -43,7 +47,7 @@ func (c *crowd) find(u *User) int {
 // begin empties the crowd.
 func (c *crowd) begin() {
 	c.own.clear()
-	c.list = c.own
+	c.list, c.marked = c.own, 0
 	c.memo.size = 0
 	if c.turn++; c.turn == 0 {
 		clear(c.marks)
@@ -51,15 +55,14 @@ func (c *crowd) begin() {
 	}
 }
 
-// gather finds the users who see an image. If they are to be found again, each
-// is marked, for which a list of the View cannot be taken as it is.
-func (p *Plan) gather(c *crowd, img *image, mark bool) error {
+// gather finds the users who see an image.
+func (p *Plan) gather(c *crowd, img *image) error {
 	c.begin()
 	if !img.lit {
 		return nil
 	}
-	if !mark && len(p.judged) == 0 && len(img.groups) == 1 && len(img.keys) == 1 && img.keys[0].kind != userEntry {
-		c.list = list{users: p.all(img.view, img.keys[0])}
+	if len(p.judged) == 0 && len(img.groups) == 1 && len(img.keys) == 1 && img.keys[0].kind != userEntry {
+		c.list = list{users: p.all(img.view, &img.keys[0])}
 		return nil
 	}
 	for _, g := range img.groups {
@@ -69,6 +72,7 @@ func (p *Plan) gather(c *crowd, img *image, mark bool) error {
 			c.take(base)
 			continue
 		}
+		c.markAll()
 		for _, u := range base {
 			if len(keys) > 1 && !p.inAll(img.view, keys, from, u) {
 				continue
@@ -83,7 +87,7 @@ func (p *Plan) gather(c *crowd, img *image, mark bool) error {
 }
 
 // all are the users of a key that is not one user's.
-func (p *Plan) all(view View, k reached) []*User {
+func (p *Plan) all(view View, k *reached) []*User {
 	if k.kind == publicEntry {
 		return view.Everyone(p.rule.tenant)
 	}
@@ -92,7 +96,8 @@ func (p *Plan) all(view View, k reached) []*User {
 
 // fewest are the users of the key that has the fewest.
 func (p *Plan) fewest(view View, keys []reached) (users []*User, from int) {
-	for i, k := range keys {
+	for i := range keys {
+		k := &keys[i]
 		if k.kind == userEntry {
 			p.one[0] = view.User(k.user)
 			if p.one[0] == nil {
@@ -117,14 +122,39 @@ func (p *Plan) inAll(view View, keys []reached, from int, u *User) bool {
 	return true
 }
 
+// fewUsers are told apart faster by comparing them than by their marks.
+const fewUsers = 32
+
 // take takes users into the crowd, each once.
 func (c *crowd) take(users []*User) {
+	switch {
+	case len(c.users) == 0:
+		c.users = append(c.users, users...)
+		return
+	case len(c.users)+len(users) <= fewUsers:
+		for _, u := range users {
+			if !slices.Contains(c.users, u) {
+				c.users = append(c.users, u)
+			}
+		}
+		return
+	}
+	c.markAll()
 	for _, u := range users {
 		if m := c.mark(u); m.turn != c.turn {
 			m.turn, m.at = c.turn, int32(len(c.users))
 			c.users = append(c.users, u)
 		}
 	}
+	c.marked = len(c.users)
+}
+
+// markAll marks all who are in the crowd.
+func (c *crowd) markAll() {
+	for i, u := range c.users[c.marked:] {
+		*c.mark(u) = mark{c.turn, int32(c.marked + i)}
+	}
+	c.marked = len(c.users)
 }
 
 // mark is that of a user, who was looked at in this turn or not.
@@ -160,6 +190,7 @@ func (p *Plan) consider(c *crowd, img *image, u *User) error {
 	}
 	m.at = int32(len(c.users))
 	c.users = append(c.users, u)
+	c.marked = len(c.users)
 	return nil
 }
 

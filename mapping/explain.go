@@ -323,7 +323,7 @@ func (x *explainer) entry(s *scope, from *entry) (EntryFinding, error) {
 		return e, nil
 	}
 	e.Key = string(k.key)
-	e.Holds, e.Why = x.of(k)
+	e.Holds, e.Why = x.of(*k)
 	return e, nil
 }
 

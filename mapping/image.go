@@ -21,6 +21,8 @@ type scope struct {
 	key            trail
 	parts          []channelPart // of a shared channel
 	number         uint64        // of scopes with the same head
+	// own is the column whose value is the whole key; -1 if it is not that easy.
+	own int
 }
 
 // channelPart is text or, if key is set, what that leads to.
@@ -51,10 +53,17 @@ type image struct {
 	holds         Variant // judgements whose part about the row holds
 	groups        []group // of keys, one for each alternative that leads to users
 	keys          []reached
-	users         []UserKey // whose own scope it is in, of plans that are direct
-	shared        []string
-	streams       []ScopeKey
+	named
 }
+
+// named is whom an image names, whoever is connected.
+type named struct {
+	owners  []UserKey // whose own scope it is in, of plans that are direct
+	shared  []string
+	streams []ScopeKey
+}
+
+func (n *named) clear() { n.owners, n.shared, n.streams = n.owners[:0], n.shared[:0], n.streams[:0] }
 
 // group is the keys from and to which a user needs all of.
 type group struct{ from, to int }
@@ -68,10 +77,10 @@ type reached struct {
 
 // look finds out what is to be known of an image.
 func (p *Plan) look(img *image, row *binlog.Row, view View) error {
-	*img = image{
-		row: row, view: view, groups: img.groups[:0], keys: img.keys[:0],
-		users: img.users[:0], shared: img.shared[:0], streams: img.streams[:0],
-	}
+	img.row, img.view = row, view
+	img.possible, img.lit, img.holds = false, false, 0
+	img.groups, img.keys = img.groups[:0], img.keys[:0]
+	img.clear()
 	if ok, err := p.admits(row); err != nil || !ok {
 		return err
 	}
@@ -88,7 +97,7 @@ func (p *Plan) look(img *image, row *binlog.Row, view View) error {
 		}
 	}
 	if !img.lit {
-		img.users, img.shared = img.users[:0], img.shared[:0]
+		img.owners, img.shared = img.owners[:0], img.shared[:0]
 	}
 	img.holds, err = p.rowVerdict(row)
 	return err
@@ -158,8 +167,8 @@ func (p *Plan) reach(img *image, a alternative) error {
 			img.addShared(string(k.key))
 			return nil
 		}
-		if !slices.Contains(img.keys[g.from:], k) {
-			img.keys = append(img.keys, k)
+		if !slices.ContainsFunc(img.keys[g.from:], k.same) {
+			img.keys = append(img.keys, *k)
 		}
 	}
 	img.possible = true
@@ -167,6 +176,9 @@ func (p *Plan) reach(img *image, a alternative) error {
 	img.add(g, p.direct)
 	return nil
 }
+
+// same says whether two keys are one.
+func (k *reached) same(o reached) bool { return k.key == o.key }
 
 // add takes a group, unless one before it has the same users.
 func (img *image) add(g group, direct bool) {
@@ -185,11 +197,11 @@ func (img *image) add(g group, direct bool) {
 	if !slices.Contains(img.streams, least.key) {
 		img.streams = append(img.streams, least.key)
 	}
-	if direct && !slices.Contains(img.users, least.user) {
-		img.users = append(img.users, least.user) // direct: all keys are users'
+	if direct && !slices.Contains(img.owners, least.user) {
+		img.owners = append(img.owners, least.user) // direct: all keys are users'
 	}
 	for _, o := range img.groups {
-		if o.to-o.from == len(keys) && slices.Equal(img.keys[o.from:o.to], keys) {
+		if o.to-o.from == len(keys) && slices.EqualFunc(img.keys[o.from:o.to], keys, func(a, b reached) bool { return a.same(b) }) {
 			img.keys = img.keys[:g.from]
 			return
 		}
@@ -230,29 +242,24 @@ func (s *scope) far() bool {
 	return len(s.key.hops) > 0 || slices.ContainsFunc(s.parts, func(p channelPart) bool { return p.key != nil && len(p.key.hops) > 0 })
 }
 
-// resolve finds the key of a scope that starts. Of a shared channel it is the
-// whole name.
-func (p *Plan) resolve(s *scope, img *image) (k reached, e end, err error) {
-	if !s.own() {
-		return p.find(s, img)
+// resolve finds the key of a scope that starts, which is valid until the next
+// one. Of a shared channel it is the whole name.
+func (p *Plan) resolve(s *scope, img *image) (k *reached, e end, err error) {
+	m := p.mapper
+	if s.own >= 0 {
+		if id, ok := img.row.Natural(s.own); ok {
+			known := m.known(s.number, id)
+			if known.scope == s.number && known.id == id {
+				return &known.key, found, nil
+			}
+			if m.reached, e, err = p.find(s, img); err == nil && e == found {
+				*known = knownKey{scope: s.number, id: id, key: m.reached}
+			}
+			return &m.reached, e, err
+		}
 	}
-	id, ok := img.row.Natural(s.key.columns[0])
-	if !ok {
-		return p.find(s, img)
-	}
-	known := p.mapper.known(s.number, id)
-	if known.scope == s.number && known.id == id {
-		return known.key, found, nil
-	}
-	if k, e, err = p.find(s, img); err == nil && e == found {
-		*known = knownKey{s.number, id, k}
-	}
-	return k, e, err
-}
-
-// own says that the key is the value of one column of the row.
-func (s *scope) own() bool {
-	return (s.kind == userEntry || s.kind == scopeEntry) && len(s.key.hops) == 0 && len(s.key.columns) == 1
+	m.reached, e, err = p.find(s, img)
+	return &m.reached, e, err
 }
 
 // find is resolve for a key that is not remembered.

@@ -49,7 +49,7 @@ func (p *Plan) needs(dst []ParentRef, a alternative, row *binlog.Row, view View)
 // Judge says whether a user sees a row, and which variant. Parents must be
 // known, see Needs.
 func (p *Plan) Judge(row *binlog.Row, view View, u *User) (visible bool, v Variant, err error) {
-	img := &p.images[0]
+	img := &p.asked
 	p.unroutable = 0
 	if err := p.look(img, row, view); err != nil || !img.lit || !p.reaches(img, u) {
 		return false, 0, err
@@ -72,7 +72,7 @@ func (p *Plan) Judge(row *binlog.Row, view View, u *User) (visible bool, v Varia
 // Reaches says whether a row is in a user's scopes, and passes what of the
 // filter is not about the user. Parents must be known.
 func (p *Plan) Reaches(row *binlog.Row, view View, u *User) (bool, error) {
-	img := &p.images[0]
+	img := &p.asked
 	err := p.look(img, row, view)
 	return img.lit && p.reaches(img, u), err
 }
@@ -125,8 +125,8 @@ type Sight struct {
 // See finds out who sees a row; nobody sees one that is nil. Parents must be
 // known, see Needs.
 func (p *Plan) See(s *Sight, row *binlog.Row, view View) error {
-	img, c := &p.images[0], &p.mapper.routing.crowds[0]
-	err := p.see(img, row, view, c, false)
+	img, c := &p.asked, &p.mapper.routing.crowds[0]
+	err := p.see(img, row, view, c)
 	s.Users = append(s.Users[:0], c.users...)
 	s.Shared = append(s.Shared[:0], img.shared...)
 	s.Streams = append(s.Streams[:0], img.streams...)
@@ -135,8 +135,8 @@ func (p *Plan) See(s *Sight, row *binlog.Row, view View) error {
 
 // Shows says whether a row is shown on a shared channel.
 func (p *Plan) Shows(row *binlog.Row, view View, channel string) (bool, error) {
-	err := p.look(&p.images[0], row, view)
-	return slices.Contains(p.images[0].shared, channel), err
+	err := p.look(&p.asked, row, view)
+	return slices.Contains(p.asked.shared, channel), err
 }
 
 // trails are those of a scope.

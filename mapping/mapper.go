@@ -48,6 +48,7 @@ type Mapper struct {
 	seed       maphash.Seed
 	keys       []knownKey        // found before, by scope and value
 	numbers    map[string]uint64 // of scopes, by their heads
+	reached    reached           // the last one that was not remembered
 	missing    ParentRef         // where a trail ended
 	routing    routing
 	buf, id    []byte
@@ -381,6 +382,7 @@ type knownKey struct {
 	scope uint64 // its number; 0: none
 	id    uint64
 	key   reached
+	_     [8]byte // so that it is one line of the processor's cache
 }
 
 // known is where the key of a scope for an integer is remembered, or may be.

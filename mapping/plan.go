@@ -70,8 +70,9 @@ type Plan struct {
 	policy     *Policy     // nil: the rules alone say who sees a row
 	attributes []attribute // of the model that the policy is asked about
 
-	unroutable   int // keys of the change at hand that no channel has a name for
-	images       [2]image
+	unroutable   int      // keys of the change at hand that no channel has a name for
+	images       [2]image // of the change at hand
+	asked        image    // of a row that is asked about meanwhile
 	one          [1]*User
 	data, record []byte
 }

@@ -92,24 +92,25 @@ type outcome struct {
 	image     *image
 	due       bool // takes a position
 	list           // who is connected; own or a crowd's
-	own       list
-	users     []UserKey // of a direct plan, who is connected or not
-	shared    []string
-	streams   []ScopeKey
+	named          // own or the image's; owners are connected or not
+	own       struct {
+		list
+		named
+	}
 }
 
-// begin empties the outcome.
+// begin empties the outcome, to be filled until its end.
 func (o *outcome) begin(img *image) {
-	o.own.clear()
-	o.image, o.list = img, o.own
-	o.users, o.shared, o.streams = o.users[:0], o.shared[:0], o.streams[:0]
+	o.own.list.clear()
+	o.own.named.clear()
+	o.image, o.list, o.named = img, o.own.list, o.own.named
 }
+
+func (o *outcome) end() { o.own.list, o.own.named = o.list, o.named }
 
 // whole makes it all of an image.
 func (o *outcome) whole(img *image, c *crowd) {
-	o.begin(img)
-	o.due, o.list = img.possible, c.list
-	o.users, o.shared, o.streams = append(o.users, img.users...), append(o.shared, img.shared...), append(o.streams, img.streams...)
+	o.image, o.due, o.list, o.named = img, img.possible, c.list, img.named
 }
 
 // routing is the memory that routing a change takes, to be used again.
@@ -131,7 +132,7 @@ func (p *Plan) route(c *binlog.Change, old, now View, give func(*Harmonic) error
 	r.gone.operation, r.kept.operation, r.come.operation = harmonic.Delete, harmonic.Update, harmonic.Create
 	before, after := &p.images[0], &p.images[1]
 	were, are := &r.crowds[0], &r.crowds[1]
-	if err := p.see(after, c.After, now, are, v.sameKey && (v.moved || v.varied)); err != nil {
+	if err := p.see(after, c.After, now, are); err != nil {
 		return err
 	}
 	if !v.moved && !v.varied { // everybody keeps it
@@ -142,7 +143,7 @@ func (p *Plan) route(c *binlog.Change, old, now View, give func(*Harmonic) error
 		return p.give(r, &r.kept, give)
 	}
 	if c.Before != nil {
-		if err := p.see(before, c.Before, old, were, v.sameKey); err != nil {
+		if err := p.see(before, c.Before, old, were); err != nil {
 			return err
 		}
 	}
@@ -169,12 +170,12 @@ func (p *Plan) route(c *binlog.Change, old, now View, give func(*Harmonic) error
 	return p.give(r, &r.come, give)
 }
 
-// see finds out who sees an image; to tell users apart later, they are marked.
-func (p *Plan) see(img *image, row *binlog.Row, view View, c *crowd, mark bool) error {
+// see finds out who sees an image.
+func (p *Plan) see(img *image, row *binlog.Row, view View, c *crowd) error {
 	if err := p.look(img, row, view); err != nil {
 		return err
 	}
-	return p.gather(c, img, mark)
+	return p.gather(c, img)
 }
 
 // compare parts those who see the row before and after a change.
@@ -185,6 +186,8 @@ func (p *Plan) compare(r *routing, v movement) {
 	gone.begin(before)
 	kept.begin(after)
 	come.begin(after)
+	were.markAll()
+	are.markAll()
 	for i, u := range were.users {
 		if are.find(u) < 0 {
 			gone.add(&were.list, i)
@@ -197,21 +200,23 @@ func (p *Plan) compare(r *routing, v movement) {
 			kept.add(&are.list, i)
 		}
 	}
-	gone.own, kept.own, come.own = gone.list, kept.list, come.list
-	gone.users, gone.shared = keep(gone.users, before.users, after.users, false), keep(gone.shared, before.shared, after.shared, false)
-	kept.users, kept.shared = keep(kept.users, after.users, before.users, true), keep(kept.shared, after.shared, before.shared, true)
-	come.users, come.shared = keep(come.users, after.users, before.users, false), keep(come.shared, after.shared, before.shared, false)
+	gone.owners, gone.shared = keep(gone.owners, before.owners, after.owners, false), keep(gone.shared, before.shared, after.shared, false)
+	kept.owners, kept.shared = keep(kept.owners, after.owners, before.owners, true), keep(kept.shared, after.shared, before.shared, true)
+	come.owners, come.shared = keep(come.owners, after.owners, before.owners, false), keep(come.shared, after.shared, before.shared, false)
 	gone.streams, come.streams = append(gone.streams, before.streams...), append(come.streams, after.streams...)
 	kept.streams = keep(append(kept.streams, before.streams...), after.streams, before.streams, false)
 	if p.exact {
 		for _, o := range [...]*outcome{gone, kept, come} {
-			o.due = len(o.users)+len(o.shared) > 0
+			o.due = len(o.owners)+len(o.shared) > 0
 		}
 	} else {
 		gone.due, come.due = v.moved && before.possible, v.moved && after.possible
 		kept.due = before.possible && after.possible
 	}
 	kept.due = kept.due && (v.touched || v.varied)
+	gone.end()
+	kept.end()
+	come.end()
 }
 
 // keep appends what of a is in b, or is not.
@@ -239,11 +244,11 @@ func (p *Plan) changed(r *routing, c *binlog.Change, compared bool) error {
 		if alters, err := p.alters(c, 0); err != nil || alters {
 			return err
 		}
-		kept.list, kept.users, kept.shared = list{}, kept.users[:0], kept.shared[:0]
+		kept.list, kept.owners, kept.shared = list{}, kept.owners[:0], kept.shared[:0]
 		return nil
 	}
 	n := 0
-	for i, u := range kept.list.users {
+	for i, u := range kept.users {
 		v := kept.variants[i]
 		other := compared && r.crowds[0].variants[r.crowds[0].find(u)] != v
 		if !other {
@@ -255,10 +260,10 @@ func (p *Plan) changed(r *routing, c *binlog.Change, compared bool) error {
 				continue
 			}
 		}
-		kept.list.users[n], kept.variants[n] = u, v
+		kept.users[n], kept.variants[n] = u, v
 		n++
 	}
-	kept.list.users, kept.variants = kept.list.users[:n], kept.variants[:n]
+	kept.users, kept.variants = kept.users[:n], kept.variants[:n]
 	return nil
 }
 
@@ -282,7 +287,7 @@ func (p *Plan) give(r *routing, o *outcome, give func(*Harmonic) error) error {
 	h := &r.harmonic
 	*h = Harmonic{Plan: p, Operation: o.operation, Row: o.image.row, First: true, Streams: o.streams, Shared: o.shared}
 	if h.Absent = r.absent[:0]; p.direct {
-		for _, key := range o.users {
+		for _, key := range o.owners {
 			if o.image.view.User(key) != nil {
 				continue
 			}
@@ -295,7 +300,7 @@ func (p *Plan) give(r *routing, o *outcome, give func(*Harmonic) error) error {
 		r.absent = h.Absent
 	}
 	if len(p.conditions) == 0 {
-		h.Users = o.list.users
+		h.Users = o.users
 		return give(h)
 	}
 	r.sort(&o.list)

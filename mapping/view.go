@@ -55,7 +55,8 @@ type User struct {
 	Subject filter.User
 }
 
-// View is who is connected, and what is known, at one point of the log.
+// View is who is connected, and what is known, at one point of the log. In
+// everything that it gives a user is the same *User.
 type View interface {
 	// User is nil if nobody of that key is connected.
 	User(UserKey) *User
