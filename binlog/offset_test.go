@@ -3,6 +3,7 @@ package binlog
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 )
@@ -59,7 +60,7 @@ func TestOffsetsAbove4GiB(t *testing.T) {
 	if err := tl.handle(context.Background(), event4GiB(rows, 40, 50)); err != nil {
 		t.Fatal(err)
 	}
-	if err := tl.idle(); err != nil {
+	if err := tl.idle(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	for offset, want := range map[uint64]bool{gib4 - 10: true, gib4 + 40: true, gib4 + 41: false, 2 * gib4: false} {

@@ -111,7 +111,7 @@ func (p Position) Covers(o Position) bool {
 
 // Point is where an event of the log ends. Time is when its transaction was
 // committed first, in microseconds since the Unix epoch; MariaDB logs whole
-// seconds only.
+// seconds only. For that of Handler.Idle see there.
 type Point struct {
 	Time   uint64
 	File   string

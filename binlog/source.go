@@ -56,7 +56,8 @@ type Handler interface {
 	// else it comes once for each table, of kind Present.
 	Definition(ctx context.Context, d *Definition) error
 	// Idle says that the log has been read up to pt and no transaction is
-	// open there. It comes about once a second while nothing happens.
+	// open there. While nothing happens it comes about once a second, with the
+	// time at which the log went no further; else pt.Time is 0.
 	Idle(pt Point)
 }
 

@@ -28,6 +28,8 @@ type tail struct {
 	offset uint64
 	log    logID  // which file that is
 	quiet  int    // heartbeats since the last event
+	// handled is when the last event was done with.
+	handled time.Time
 	skipTo uint64 // what ends up to here was read before
 	away   bool   // the server went away and that was logged
 	fresh  bool   // an event came over this connection
@@ -119,6 +121,7 @@ func (t *tail) interrupt() {
 // handle takes one event of the syncer, whose raw mode parses only the format
 // description and rotations.
 func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
+	defer func() { t.handled = time.Now() }()
 	if !t.fresh {
 		t.fresh = true
 		if t.away {
@@ -148,14 +151,14 @@ func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 		if err := t.formatParser(e.RawData); err != nil {
 			return err
 		}
-		return t.idle()
+		return t.idle(time.Time{})
 	case *replication.RotateEvent:
 		// A dump by GTID starts with a made-up one to the start of the file,
 		// whose events before the GTIDs it leaves out.
 		if name := string(ev.NextLogName); name != t.file || h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 {
 			t.file, t.offset, t.log.created = name, ev.Position, 0
 		}
-		return t.idle()
+		return t.idle(time.Time{})
 	case *replication.GenericEvent:
 		return t.event(ctx, event{
 			kind: h.EventType, time: h.Timestamp, flags: h.Flags, server: h.ServerID,
@@ -215,13 +218,19 @@ func (t *tail) event(ctx context.Context, e event) error {
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
 		// Its position is where the server's reader stands, past what it
 		// skipped; MariaDB's is 0 above 4 GiB.
-		if !t.tx.open && e.logPos > uint32(t.offset) {
+		skipped := !t.tx.open && e.logPos > uint32(t.offset)
+		if skipped {
 			t.offset = page(t.offset) | uint64(e.logPos)
 		}
+		now := time.Now()
+		waited := now.Sub(t.handled)
 		if err := t.awaken(ctx); err != nil {
 			return err
 		}
-		return t.idle()
+		if skipped || waited < heartbeatPeriod/2 {
+			return t.idle(time.Time{}) // it may be an old one, or of a reader that goes on
+		}
+		return t.idle(now)
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
 		return t.loadData(ctx, e.body)
 	case replication.INCIDENT_EVENT:
@@ -348,9 +357,14 @@ func (t *tail) end(ctx context.Context, pt Point) error {
 	return nil
 }
 
-func (t *tail) idle() error {
+// idle tells how far the log was read, and when it ended there; the zero Time
+// is for not known.
+func (t *tail) idle(ended time.Time) error {
 	if !t.tx.open && t.offset >= t.skipTo {
 		pt := Point{File: t.file, Offset: t.offset, log: t.log}
+		if !ended.IsZero() {
+			pt.Time = uint64(ended.UnixMicro())
+		}
 		if err := t.pos.Advance(pt); err != nil {
 			return &fatalError{err}
 		}

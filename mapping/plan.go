@@ -111,6 +111,15 @@ func (p *Plan) Bound() (filter.Bound, bool) {
 	return p.where.Bound()
 }
 
+// Crosses is when the clock brings a row or takes it away; ok is false if it
+// does neither. See filter.Filter.Crosses.
+func (p *Plan) Crosses(row *binlog.Row) (at time.Time, ok bool) {
+	if p.where == nil {
+		return at, false
+	}
+	return p.where.Crosses(row)
+}
+
 // Event is the name of the event that carries an operation.
 func (p *Plan) Event(op harmonic.Operation) string { return p.rule.events[op-harmonic.Create] }
 

@@ -101,13 +101,13 @@ func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
 	return nil
 }
 
-// Forget removes the checkpoint and every sign that there was one, and the
-// shapes of tables at positions up to it, so that the next start is a first
-// one. Another daemon under this prefix stops at its next save.
+// Forget removes the checkpoint and every sign that there was one, the shapes
+// of tables at positions up to it, and the clock, so that the next start is a
+// first one. Another daemon under this prefix stops at its next save.
 func (s *Store) Forget(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.client.Del(ctx, s.keys.checkpoint, s.keys.marker, s.keys.shapes).Err(); err != nil {
+	if err := s.client.Del(ctx, s.keys.checkpoint, s.keys.marker, s.keys.shapes, s.keys.clock).Err(); err != nil {
 		return fmt.Errorf("forget checkpoint: %w", err)
 	}
 	s.base, s.baseWriter, s.kept = 0, "", false

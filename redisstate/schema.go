@@ -101,7 +101,7 @@ func (s *Store) SaveShapes(ctx context.Context, text string) error {
 }
 
 // SaveClock keeps the time up to which everything that changes by time alone
-// was taken into account.
+// was taken into account. It is not to be after that of the last checkpoint.
 func (s *Store) SaveClock(ctx context.Context, at time.Time) error {
 	if err := s.client.Set(ctx, s.keys.clock, at.UnixMicro(), 0).Err(); err != nil {
 		return fmt.Errorf("save the clock: %w", err)

@@ -86,6 +86,7 @@ func (settledElsewhere) ack() {}
 // each table, whether or not there is something to tell, so that reading again
 // repeats the ids.
 func (r *Relay) defined(ctx context.Context, page *page, d *binlog.Definition) error {
+	r.timed(d)
 	for _, table := range r.mapper.TablesOf(d.Name) {
 		id := harmonic.NewID(r.seq, r.generation)
 		if page != nil {

@@ -102,14 +102,18 @@ func (r *Relay) isKept(t *routed, h *mapping.Harmonic, stream mapping.ScopeKey, 
 		return false, false // but in doubt, see there
 	}
 	if key, ok := userOf(stream); ok {
-		u := t.now.User(key)
-		there := u != nil && u.Channels[h.Plan.Template()] != ""
+		there := isThere(t.now.User(key), h.Plan)
 		// What is sent because nobody knows who is there may reach nobody.
 		kept = !there || r.unknown
 		// Without room it is sent to all who may be there.
 		return kept && !full, kept && full && !h.Plan.Direct()
 	}
 	return !full, full
+}
+
+// isThere says whether a user is connected to hear of a plan's rows.
+func isThere(u *mapping.User, p *mapping.Plan) bool {
+	return u != nil && u.Channels[p.Template()] != ""
 }
 
 // names are the channels of those who get a harmonic.

@@ -170,12 +170,18 @@ func (r *Relay) wakeJobs() {
 // wakeLater has it look again when a job is due.
 func (r *Relay) wakeLater(after time.Duration) { time.AfterFunc(after, r.wakeJobs) }
 
-// nextJob is the one whose turn it is; nil if there is none, or if nobody
-// knows yet who is there.
+// mayRefill says whether it is known who is there, and what time it is.
+func (r *Relay) mayRefill() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.polled && !r.timers.now().IsZero()
+}
+
+// nextJob is the one whose turn it is; nil if there is none.
 func (r *Relay) nextJob() *job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.jobs) == 0 || !r.polled {
+	if len(r.jobs) == 0 {
 		return nil
 	}
 	now := time.Now()
@@ -196,27 +202,45 @@ func (r *Relay) refillAll(ctx context.Context) error {
 		if err := r.settle(ctx); err != nil && !ended(ctx) {
 			return fmt.Errorf("refill: %w", err)
 		}
-		j := r.nextJob()
-		if j == nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-r.jobWake:
-			}
-			continue
+		swept, rest, err := r.sweepSome(ctx)
+		var j *job
+		if err == nil && r.mayRefill() {
+			j = r.nextJob()
 		}
-		err := r.refillSome(ctx, j)
+		switch {
+		case err != nil:
+		case j != nil:
+			err = r.refillSome(ctx, j)
+		case !swept:
+			r.awaitJob(ctx, rest)
+		}
 		if ended(ctx) {
-			return nil // its items are in Redis still
+			return nil // a job's items are in Redis still
 		}
 		if err != nil {
 			return fmt.Errorf("refill: %w", err)
+		}
+		if j == nil {
+			continue
 		}
 		r.mu.Lock()
 		if len(j.items) > 0 {
 			r.jobs = append(r.jobs, j)
 		}
 		r.mu.Unlock()
+	}
+}
+
+// awaitJob waits until there may be something to do, or for a time if it is not 0.
+func (r *Relay) awaitJob(ctx context.Context, rest time.Duration) {
+	var rested <-chan time.Time
+	if rest > 0 {
+		rested = time.After(rest)
+	}
+	select {
+	case <-ctx.Done():
+	case <-r.jobWake:
+	case <-rested:
 	}
 }
 

@@ -17,6 +17,7 @@ type ledger struct {
 	pages    []*page // unsettled transactions, oldest first; the last may be open
 	position binlog.Position
 	seq      harmonic.Seq // last one at position
+	clock    time.Time    // what it was there, as far as points have told
 	err      error
 	room     chan struct{} // closed and renewed when pages shrink
 }
@@ -122,6 +123,9 @@ func (l *ledger) advance(pt binlog.Point) {
 	if err := l.position.Advance(pt); err != nil && l.err == nil {
 		l.err = err
 	}
+	if at := pt.At(); at.After(l.clock) {
+		l.clock = at
+	}
 }
 
 // settled is the resume point.
@@ -129,6 +133,14 @@ func (l *ledger) settled() (position string, seq harmonic.Seq) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.position.String(), l.seq
+}
+
+// clockThere is what the clock was at settled's position; zero if nothing was
+// read yet.
+func (l *ledger) clockThere() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.clock
 }
 
 // resumable is settled's position.

@@ -84,7 +84,7 @@ func (r *Relay) Status() Status {
 	s := Status{Reading: now.Sub(heard) < silence, Publishing: r.link.isUp(), Saving: !r.unsaved.Load(), Queued: r.queue.depth(), Pending: r.inbox.pending()}
 	s.Position, _ = r.ledger.settled()
 	r.mu.Lock()
-	s.ChannelsKnown, s.ActiveChannels, s.Refills = !r.unknown, len(r.active), len(r.listed)+int(r.activating.Load())
+	s.ChannelsKnown, s.ActiveChannels, s.Refills = !r.unknown, len(r.active), len(r.listed)+int(r.activating.Load())+r.timers.pending()
 	r.mu.Unlock()
 	at, ok := r.ledger.oldest()
 	if !ok {

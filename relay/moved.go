@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -172,15 +173,21 @@ func (r *Relay) keepAll(ctx context.Context, owner acknowledger, plan *mapping.P
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	room, full := len(streams)+1, r.window.size() >= r.cfg.Window
+	_, view := r.audience.Views()
+	room, full, lacks := len(streams)+1, r.window.size() >= r.cfg.Window, false
 	for _, stream := range streams {
-		if full {
-			break
+		user, own := userOf(stream)
+		switch {
+		case strings.HasPrefix(string(stream), channelStream): // but in doubt, see there
+		case own && !r.unknown && isThere(view.User(user), plan):
+		case full:
+			lacks = true
+		default:
+			r.keep(owner, stream, plan.ID(), key)
+			room--
 		}
-		r.keep(owner, stream, plan.ID(), key)
-		room--
 	}
-	if full && r.overflow(owner, plan.ID()) {
+	if lacks && r.overflow(owner, plan.ID()) {
 		room--
 	}
 	r.window.release(room)

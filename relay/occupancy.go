@@ -23,6 +23,7 @@ import (
 type poll struct {
 	epoch   uint64
 	started time.Time
+	clock   time.Time // of conditions when it was begun
 	names   []string
 	err     error
 }
@@ -82,7 +83,7 @@ func (r *Relay) beginPoll() poll {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.epoch++
-	return poll{epoch: r.epoch, started: time.Now()}
+	return poll{epoch: r.epoch, started: time.Now(), clock: r.timers.now()}
 }
 
 // ask makes the poll's requests, one for each form of channel.
@@ -117,7 +118,7 @@ func (r *Relay) took(ctx context.Context, p poll) error {
 	// Everything seen was refilled from the poll before, so from here on
 	// this one is the last that a new channel can have been absent from.
 	if !doubtful {
-		r.complete, r.completeAt = p.epoch, p.started
+		r.complete, r.completeAt = p.epoch, p.clock
 	}
 	r.polledAt = p.started
 	first := r.unknown

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/mapping/filter"
 	"github.com/chorusd/chorusd/redisstate"
@@ -22,8 +23,6 @@ type past struct {
 	attributes map[mapping.UserKey][][]filter.Value
 	unknown    map[mapping.UserKey]bool
 	parents    map[mapping.ParentRef][]mapping.Parent
-	// clock is the earliest by which rows were judged; zero if it is that of now.
-	clock time.Time
 }
 
 func newPast() *past {
@@ -35,7 +34,7 @@ func newPast() *past {
 }
 
 func (p *past) empty() bool {
-	return len(p.left)+len(p.joined)+len(p.attributes)+len(p.unknown)+len(p.parents) == 0 && p.clock.IsZero()
+	return len(p.left)+len(p.joined)+len(p.attributes)+len(p.unknown)+len(p.parents) == 0
 }
 
 func note[K comparable](of map[K]map[mapping.UserKey]bool, key K, user mapping.UserKey) {
@@ -69,13 +68,6 @@ func (p *past) led(ref mapping.ParentRef, was mapping.Parent) {
 	}
 }
 
-// since notes a clock by which rows were judged.
-func (p *past) since(clock time.Time) {
-	if p.clock.IsZero() || clock.Before(p.clock) {
-		p.clock = clock
-	}
-}
-
 // users are those who had other attributes, or may have had.
 func (p *past) users(give func(mapping.UserKey)) {
 	for user := range p.attributes {
@@ -94,6 +86,7 @@ func (p *past) users(give func(mapping.UserKey)) {
 type pastView struct {
 	mapping.View
 	past  *past
+	clock time.Time // another one than that of now; zero if there is none
 	wide  bool
 	picks []pick
 	// other says that by it something was not as it is.
@@ -107,7 +100,14 @@ type pick struct {
 	at, of int
 }
 
-func (p *past) by(view mapping.View) *pastView { return &pastView{View: view, past: p, wide: true} }
+// pastOf is the view by which a row was seen.
+func (r *Relay) pastOf(plan *mapping.Plan, row *binlog.Row, view mapping.View) *pastView {
+	v := &pastView{View: view, past: r.past, wide: true}
+	if told, ok := r.crossed(plan, row, view.Now()); ok {
+		v.clock = told
+	}
+	return v
+}
 
 // next takes the next combination of those that the judging of one row has come
 // upon; false says that there is none.
@@ -146,12 +146,12 @@ func (v *pastView) Parent(ref mapping.ParentRef) (p mapping.Parent, known bool) 
 }
 
 func (v *pastView) Now() time.Time {
-	if v.past.clock.IsZero() {
+	if v.clock.IsZero() {
 		return v.View.Now()
 	}
 	v.other = true
 	if v.pick(mapping.ParentRef{}, 2) > 0 {
-		return v.past.clock
+		return v.clock
 	}
 	return v.View.Now()
 }

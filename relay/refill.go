@@ -88,6 +88,7 @@ type reading struct {
 	table     string
 	keys      []string
 	selection *selection
+	sweep     *sweep // rows that the clock has brought or taken away
 	limit     int
 }
 
@@ -105,9 +106,10 @@ func (w *reading) records() []string {
 
 // outcome is what came of a chunk.
 type outcome struct {
-	again []string // keys of records to read again
-	next  string   // where the next page begins; empty after the last
-	parts int      // ways in which a selection finds rows
+	again []string  // keys of records to read again
+	next  string    // where the next page begins; empty after the last
+	parts int       // ways in which a selection finds rows
+	bound time.Time // the first one after those of a sweep
 	// undecided is what the app has not answered, and answers what it has.
 	undecided undecided
 	answers   *answers
@@ -264,6 +266,9 @@ func (r *Relay) readBack(ctx context.Context, plan *mapping.Plan, what reading, 
 		b.keys = keys
 		return b, err
 	}
+	if what.sweep != nil {
+		return b, r.readCrossed(ctx, plan, what, after, b, take)
+	}
 	pages := pagesOf(plan, what.selection)
 	b.parts = len(pages)
 	if what.selection.Part >= len(pages) {
@@ -301,6 +306,9 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, key
 	}
 	if what.selection != nil {
 		s.scope, s.told, s.anew = what.selection.Scope, what.selection.Told, what.selection.Anew
+	}
+	if what.sweep != nil {
+		return s.sendCrossed(ctx, b, keys, later)
 	}
 	for _, key := range keys {
 		if told, changed := later[key]; changed {

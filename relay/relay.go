@@ -52,7 +52,8 @@ type Config struct {
 	Generation harmonic.Generation
 	// Source is the identity of the server that From is a position of.
 	Source string
-	// Clock is how far the clock of conditions had come; now if it is zero.
+	// Clock is how far the clock of conditions had come at From: what it has
+	// crossed since is told. If it is zero, it begins with what is read.
 	Clock time.Time
 	// PollInterval is the time between two polls of the active channels, and
 	// Lease how long one stays active after it was last seen.
@@ -89,6 +90,7 @@ type Relay struct {
 	queue   *queue
 	window  *window
 	ledger  *ledger
+	timers  *timers
 	link    *link
 	notices chan []pusher.WebhookEvent
 	jobWake chan struct{}
@@ -133,8 +135,8 @@ type Relay struct {
 	epoch    uint64               // last poll begun
 	complete uint64               // last poll completed
 	polledAt time.Time
-	// completeAt is when poll complete was begun, polled says that one was
-	// taken since the start.
+	// completeAt is the clock when poll complete was begun, polled says that one
+	// was taken since the start.
 	completeAt time.Time
 	polled     bool
 	doubt      doubt
@@ -173,7 +175,7 @@ func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
 		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
-		ledger: newLedger(cfg.From, cfg.Seq), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
+		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
 		reading: newCollector(p.NewMapper(), cfg.Dir),
 		mapper:  p.NewMapper(), past: newPast(), lookups: newLookups(p.NewReader()), errands: make(chan errand),
@@ -184,9 +186,6 @@ func New(cfg Config, p Parts) *Relay {
 	}
 	parents := r.mapper.Uses().Parents
 	r.hasParents = len(parents.Names)+len(parents.Patterns) > 0
-	if cfg.Clock.IsZero() {
-		cfg.Clock = time.Now()
-	}
 	r.audience = audience.New(r.mapper, audience.Config{}, cfg.Clock)
 	r.loader = audience.NewLoader(p.NewMapper, func() audience.Reader { return p.NewReader() })
 	r.inbox = newInbox(r.reading.close)
@@ -284,6 +283,9 @@ func (r *Relay) recall(ctx context.Context) error {
 	r.mu.Lock()
 	// What an earlier run kept after its last poll is under a number above it.
 	r.complete, r.epoch = last.Epoch, last.Epoch+1
+	if r.completeAt = r.cfg.Clock; last.StartedAt.Before(r.completeAt) {
+		r.completeAt = last.StartedAt
+	}
 	// After so long the Pusher server may have restarted as well.
 	r.doubt.on = !last.StartedAt.IsZero() && time.Since(last.StartedAt) > r.cfg.Lease
 	r.mu.Unlock()
@@ -296,27 +298,36 @@ func (r *Relay) recall(ctx context.Context) error {
 	return r.resumeRefills(ctx)
 }
 
-// checkpointInterval is how often the checkpoint is saved while it moves.
-const checkpointInterval = 200 * time.Millisecond
+// checkpointInterval is how often the checkpoint is saved while it moves, and
+// clockInterval by how much the clock moves before it is. What it crossed in
+// between is told again after a crash.
+const (
+	checkpointInterval = 200 * time.Millisecond
+	clockInterval      = 5 * time.Second
+)
 
 // checkpoint saves how far everything is settled, until ctx ends; then once
 // more.
 func (r *Relay) checkpoint(ctx context.Context) error {
-	var saved string
-	save := func(ctx context.Context) error {
-		position, seq := r.ledger.settled()
-		if position == saved {
+	saved, clock := "", r.cfg.Clock
+	save := func(ctx context.Context, step time.Duration) error {
+		now := r.ledger.clockThere() // not after that of the position, so it comes first
+		if told := r.timers.settled(); told.Before(now) {
+			now = told
+		}
+		if position, seq := r.ledger.settled(); position != saved {
+			if err := r.saveCheckpoint(ctx, position, seq); err != nil {
+				return err
+			}
+			saved = position
+		}
+		if now.Sub(clock) < step {
 			return nil
 		}
-		err := r.state.SaveCheckpoint(ctx, redisstate.Checkpoint{
-			Source: r.cfg.Source, Position: position, LastSeq: uint64(seq),
-			Generation: uint64(r.generation), MappingHash: r.mapper.Hash(), SavedAt: time.Now(),
-		})
-		if err != nil {
-			return fmt.Errorf("save the checkpoint: %w", err)
+		if err := r.state.SaveClock(ctx, now); err != nil {
+			return err
 		}
-		saved = position
-		r.metrics.saved.SetToCurrentTime()
+		clock = now
 		return nil
 	}
 	ticker := time.NewTicker(checkpointInterval)
@@ -326,14 +337,27 @@ func (r *Relay) checkpoint(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
-			if err := save(last); err != nil {
+			if err := save(last, time.Microsecond); err != nil {
 				r.log.Warn("the last checkpoint could not be saved; a little is published again at the next start", "error", err)
 			}
 			return nil
 		case <-ticker.C:
-			if err := r.persist(ctx, save); err != nil && ctx.Err() == nil {
+			err := r.persist(ctx, func(ctx context.Context) error { return save(ctx, clockInterval) })
+			if err != nil && ctx.Err() == nil {
 				return err
 			}
 		}
 	}
+}
+
+func (r *Relay) saveCheckpoint(ctx context.Context, position string, seq harmonic.Seq) error {
+	err := r.state.SaveCheckpoint(ctx, redisstate.Checkpoint{
+		Source: r.cfg.Source, Position: position, LastSeq: uint64(seq),
+		Generation: uint64(r.generation), MappingHash: r.mapper.Hash(), SavedAt: time.Now(),
+	})
+	if err != nil {
+		return fmt.Errorf("save the checkpoint: %w", err)
+	}
+	r.metrics.saved.SetToCurrentTime()
+	return nil
 }

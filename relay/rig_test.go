@@ -70,7 +70,7 @@ func newRig(t testing.TB) *rig {
 		mapper: newMapper,
 		redis:  redisstate.Config{Addr: db.Addr, DB: db.Number, Prefix: "test:"},
 		cfg: Config{
-			From: position(0), Generation: testGeneration, Source: "here",
+			From: position(0), Generation: testGeneration, Source: "here", Clock: epochTime,
 			PollInterval: 2 * time.Millisecond, Lease: time.Millisecond, Window: 1000, Workers: 4,
 		},
 	}
@@ -159,6 +159,13 @@ func (r *rig) start() {
 			r.t.Fatal(err)
 		}
 		cfg.Seq = harmonic.Seq(cp.LastSeq)
+		clock, err := store.Clock(ctx)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if !clock.IsZero() {
+			cfg.Clock = clock
+		}
 	case !errors.Is(err, redisstate.ErrNoCheckpoint):
 		r.t.Fatal(err)
 	}

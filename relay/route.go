@@ -58,7 +58,7 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 	case present:
 		return r.defined(ctx, nil, a.definition)
 	case idle:
-		if err := r.tick(ctx, time.Now()); err != nil {
+		if err := r.tick(ctx, a.point.At()); err != nil {
 			return err
 		}
 		r.ledger.idle(a.point)
@@ -134,10 +134,23 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 
 // tick moves the clock that conditions are judged by: to the time of each
 // transaction, and where nothing more is to be read, to that of the day. It
-// never goes back.
+// never goes back. A transaction that is read late is so judged by its own
+// time: the row that it wrote may have been another one when its time came.
 func (r *Relay) tick(ctx context.Context, now time.Time) error {
-	return r.effects(ctx, r.audience.Tick(now))
+	if now.Before(r.timers.now()) || now.Equal(noTime) {
+		return nil
+	}
+	if err := r.effects(ctx, r.audience.Tick(now)); err != nil {
+		return err
+	}
+	if r.timers.tick(now) {
+		r.wakeJobs()
+	}
+	return nil
 }
+
+// noTime is the time of a point that has none.
+var noTime = binlog.Point{}.At()
 
 // routed is the transaction that is being routed.
 type routed struct {
@@ -193,7 +206,11 @@ func (r *Relay) flush(ctx context.Context, t *routed) error {
 
 // mapChange maps a change of which all is known.
 func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, leader *mapping.Plan) error {
-	past := !r.past.empty()
+	crossed, err := r.bounds(t, c, leader)
+	if err != nil {
+		return err
+	}
+	past := crossed || !r.past.empty()
 	if past {
 		t.told = map[told]bool{}
 	}

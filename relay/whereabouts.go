@@ -25,12 +25,12 @@ type whereabouts struct {
 // the past, with who sees it now. ok is false if the past adds nothing. Parents
 // must be known, see pastNeeds.
 func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w whereabouts, ok bool, err error) {
-	v := r.past.by(before.view)
+	v := r.pastOf(plan, before.row, before.view)
 	scopes, err := plan.Scopes(nil, before.row, v)
 	if err != nil {
 		return w, false, err
 	}
-	if len(v.picks) == 0 {
+	if len(v.picks) == 0 && v.clock.IsZero() {
 		return r.whoeverElse(plan, before, after, scopes)
 	}
 	v.picks = v.picks[:0]
@@ -245,7 +245,7 @@ func (s *sending) surelyHas(row *binlog.Row, u *mapping.User, variant mapping.Va
 
 // hadIt says whether a user who does not see a row may have it.
 func (r *Relay) hadIt(plan *mapping.Plan, row *binlog.Row, view mapping.View, u *mapping.User) (bool, error) {
-	v := r.past.by(view)
+	v := r.pastOf(plan, row, view)
 	for {
 		has, err := r.mayHave(plan, row, v, u)
 		if has || err != nil {
@@ -260,7 +260,7 @@ func (r *Relay) hadIt(plan *mapping.Plan, row *binlog.Row, view mapping.View, u 
 // pastNeeds appends the parents that have to be known to judge a row by the
 // view and the past.
 func (r *Relay) pastNeeds(refs []mapping.ParentRef, plan *mapping.Plan, row *binlog.Row, view mapping.View) ([]mapping.ParentRef, error) {
-	v := r.past.by(view)
+	v := r.pastOf(plan, row, view)
 	for {
 		var err error
 		if refs, err = plan.Needs(refs, row, v); err != nil || !v.next() {
@@ -272,7 +272,7 @@ func (r *Relay) pastNeeds(refs []mapping.ParentRef, plan *mapping.Plan, row *bin
 // pastNeedsOf appends those that have to be known to tell of a change by what
 // was.
 func (r *Relay) pastNeedsOf(refs []mapping.ParentRef, c *binlog.Change, old mapping.View) ([]mapping.ParentRef, error) {
-	if c.Before == nil || r.past.empty() {
+	if c.Before == nil {
 		return refs, nil
 	}
 	plans, err := r.mapper.Plans(c.Table())
@@ -280,6 +280,9 @@ func (r *Relay) pastNeedsOf(refs []mapping.ParentRef, c *binlog.Change, old mapp
 		return refs, err
 	}
 	for _, plan := range plans {
+		if _, crossed := r.crossed(plan, c.Before, old.Now()); !crossed && r.past.empty() {
+			continue
+		}
 		if refs, err = r.pastNeeds(refs, plan, c.Before, old); err != nil {
 			return refs, err
 		}

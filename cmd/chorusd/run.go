@@ -242,6 +242,9 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 			return start, err
 		}
 		start.Generation, start.Seq = harmonic.NewGeneration(), harmonic.Seq(issued)
+		if cfg.MySQL.Start == binlog.StartNow {
+			start.Clock = time.Now()
+		}
 		log.Info("first run", "start", cfg.MySQL.Start, "position", start.From.String())
 		return begin(ctx, x, start, mark)
 	case err != nil:
@@ -251,6 +254,9 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 		return start, fmt.Errorf("read the checkpoint: %w", err)
 	}
 	start.Seq, start.Generation = harmonic.Seq(cp.LastSeq), harmonic.Generation(cp.Generation)
+	if start.Clock, err = x.store.Clock(ctx); err != nil {
+		return start, err
+	}
 	if cp.Source != x.server.Identity {
 		if !start.From.HasGTIDs() {
 			return start, fmt.Errorf("the checkpoint is of the server %s, this is %s, and without GTIDs its positions mean something else: %w",

@@ -18,11 +18,10 @@ type Features struct {
 	Prefixes  bool // users' channels that are named by an attribute
 }
 
-// Supported is what worlds are made of by default. Deadlines are left out until
-// chorusd tells of rows that the clock alone brings or takes away.
+// Supported is what worlds are made of by default.
 func Supported() Features {
 	return Features{
 		Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
-		Tenants: true, Prefixes: true,
+		Deadlines: true, Tenants: true, Prefixes: true,
 	}
 }
