@@ -26,25 +26,34 @@ var todos = &binlog.Table{
 		{Name: "user_id", Kind: binlog.Integer},
 		{Name: "team_id", Kind: binlog.Integer, Nullable: true},
 		{Name: "v", Kind: binlog.Text, Charset: "utf8mb4"},
+		{Name: "due_at", Kind: binlog.DateTime, Nullable: true},
 	},
 	Key: []int{0}, Unique: [][]int{{0}},
 }
 
-// todo is a row of it. Every change gives a row another v. Without a team, team is 0.
+// todo is a row of it. Every change gives a row another v. Without a team, team
+// is 0; Due is a whole number of seconds after epochTime, 0 for NULL.
 type todo struct {
 	ID   int    `json:"id"`
 	User int    `json:"user_id"`
 	Team int    `json:"team_id"`
 	V    string `json:"v"`
+	Due  int    `json:"-"`
 }
 
 func (d todo) row() *binlog.Row {
-	values := [][]byte{strconv.AppendInt(nil, int64(d.ID), 10), strconv.AppendInt(nil, int64(d.User), 10), nil, []byte(d.V)}
+	values := [][]byte{strconv.AppendInt(nil, int64(d.ID), 10), strconv.AppendInt(nil, int64(d.User), 10), nil, []byte(d.V), nil}
 	if d.Team != 0 {
 		values[2] = strconv.AppendInt(nil, int64(d.Team), 10)
 	}
+	if d.Due != 0 {
+		values[4] = []byte(inSeconds(d.Due).Format(time.DateTime))
+	}
 	return binlog.TextRow(todos, values)
 }
+
+// inSeconds is so long after epochTime.
+func inSeconds(n int) time.Time { return epochTime.Add(time.Duration(n) * time.Second) }
 
 // userChannel is the channel of a user's own.
 func userChannel(user int) string { return fmt.Sprint("private-chorus.user.", user) }
@@ -64,6 +73,7 @@ type world struct {
 	grown chan struct{} // closed and renewed when log grows
 	v     int
 	ended error // ends Run
+	clock int   // seconds after epochTime at which the log ended; 0: nobody knows
 	// reads are the points that rows were asked for after.
 	reads []uint64
 
@@ -85,6 +95,7 @@ func newWorld(t testing.TB) *world {
 func put(id, user int) todo       { return todo{ID: id, User: user} }
 func shared(id, team int) todo    { return todo{ID: id, Team: team} }
 func del(id int) todo             { return todo{ID: id, V: "deleted"} }
+func due(id, user, at int) todo   { return todo{ID: id, User: user, Due: at} }
 func big(id, user, size int) todo { return todo{ID: id, User: user, V: strings.Repeat("x", size)} }
 
 // commit makes a transaction. A todo with a v of "deleted" deletes.
@@ -148,6 +159,14 @@ func (w *world) end(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = err
+	w.wake()
+}
+
+// quiet has nothing happen until so many seconds after epochTime.
+func (w *world) quiet(clock int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = clock
 	w.wake()
 }
 
@@ -242,7 +261,7 @@ func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler)
 func (w *world) next(ctx context.Context, n int, h binlog.Handler) ([]binlog.Change, error) {
 	for {
 		w.mu.Lock()
-		grown, ended := w.grown, w.ended
+		grown, ended, clock := w.grown, w.ended, w.clock
 		var changes []binlog.Change
 		if n < len(w.log) {
 			changes = w.log[n]
@@ -254,7 +273,11 @@ func (w *world) next(ctx context.Context, n int, h binlog.Handler) ([]binlog.Cha
 		case changes != nil:
 			return changes, nil
 		}
-		h.Idle(binlog.Point{File: "log.000001", Offset: uint64(n)})
+		idle := binlog.Point{File: "log.000001", Offset: uint64(n)}
+		if clock > 0 {
+			idle.Time = uint64(inSeconds(clock).UnixMicro())
+		}
+		h.Idle(idle)
 		select {
 		case <-ctx.Done():
 			return nil, nil
@@ -306,7 +329,8 @@ func (w *world) Rows(ctx context.Context, _ *binlog.Table, _ []int, by []binlog.
 	return position(head), nil
 }
 
-// Page implements Reader: the rows in the order of their ids.
+// Page implements Reader: the rows in the order of their ids. Those of a bound
+// are to have their ids in the order of their times.
 func (w *world) Page(ctx context.Context, _ *binlog.Table, _ []int, page binlog.Page,
 	after binlog.Position, each func(*binlog.Row) error,
 ) (next string, upto binlog.Position, err error) {
@@ -317,6 +341,12 @@ func (w *world) Page(ctx context.Context, _ *binlog.Table, _ []int, page binlog.
 	w.mu.Unlock()
 	if err := w.before(ctx, "page"); err != nil {
 		return "", binlog.Position{}, err
+	}
+	if page.Bound != nil {
+		rows = slices.DeleteFunc(rows, func(d todo) bool {
+			at := inSeconds(d.Due)
+			return d.Due == 0 || !at.After(page.Bound.After) || at.After(page.Bound.Upto)
+		})
 	}
 	from := -1
 	if page.From != "" {
