@@ -98,6 +98,7 @@ func TestWhereabouts(t *testing.T) {
 		about      string
 		where      string
 		expires    string
+		late       time.Duration // of what everybody was told, behind now
 		past       func(*past, *sights)
 		gone, come string
 		nothing    bool
@@ -177,12 +178,17 @@ func TestWhereabouts(t *testing.T) {
 			past: func(p *past, _ *sights) { p.led(parentOf(posts, "5"), mapping.Parent{}) },
 		},
 		{
-			about: "the clock has passed the row's end", where: "expires_at > now", expires: "2026-11-23 11:59:59", gone: "1",
-			past: func(p *past, _ *sights) { p.since(now.Add(-2 * time.Second)) },
+			about: "the clock has passed the row's end", where: "expires_at > now", expires: "2026-11-23 11:59:59", gone: "1", late: 2 * time.Second,
+			past: func(*past, *sights) {},
 		},
 		{
-			about: "and had passed it before", where: "expires_at > now", expires: "2026-11-23 11:59:59",
-			past: func(p *past, _ *sights) { p.since(now.Add(-time.Second / 2)) },
+			about: "and had passed it before", where: "expires_at > now", expires: "2026-11-23 11:59:59", late: time.Second / 2, nothing: true,
+			past: func(*past, *sights) {},
+		},
+		{
+			about: "the clock has passed the row's end, and before that one has left the team", where: "expires_at > now", expires: "2026-11-23 11:59:59",
+			late: 2 * time.Second, gone: "1 2",
+			past: func(p *past, _ *sights) { p.crossed("team:3", "2", false) },
 		},
 	} {
 		t.Run(c.about, func(t *testing.T) {
@@ -193,7 +199,9 @@ func TestWhereabouts(t *testing.T) {
 			v.connect("1", "admin", "team:3")
 			v.connect("2", "dev")
 			v.connect("3", "dev", "team:99")
-			r := &Relay{mapper: m, past: newPast()}
+			r := &Relay{mapper: m, past: newPast(), timers: newTimers(now.Add(-c.late))}
+			r.timers.add("notes")
+			r.timers.tick(now)
 			c.past(r.past, v)
 			plan, err := m.PlanOf("notes", notes)
 			if err != nil {
@@ -282,7 +290,7 @@ func TestPastView(t *testing.T) {
 	p.led(parentOf(posts, "2"), leading("1"))
 	p.led(parentOf(posts, "4"), leading("1"))
 	var got []string
-	for w, first := p.by(v), true; first || w.next(); first = false {
+	for w, first := (&pastView{View: v, past: p, wide: true}), true; first || w.next(); first = false {
 		var values []string
 		for _, id := range []string{"1", "2", "3", "1"} {
 			parent, _ := w.Parent(parentOf(posts, id))

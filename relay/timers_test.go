@@ -211,7 +211,7 @@ func TestRowsThatChangeWhileTheClockCrosses(t *testing.T) {
 		{untilDue, due(1, 7, 3600), []string{"create 1 v1", "create 1 v2"}},
 		{untilDue, due(1, 8, 3600), []string{"create 1 v1", "delete 1 "}},
 		{fromDue, due(1, 7, 1), []string{"update 1 v2"}},
-		{fromDue, todo{ID: 1, User: 7, Due: 1, V: "v1"}, []string{"create 1 v1"}},
+		{fromDue, todo{ID: 1, User: 7, Due: 1, V: "v1"}, []string{"update 1 v1"}},
 		{fromDue, due(1, 7, 3600), []string{"delete 1 v1"}},
 	} {
 		t.Run(fmt.Sprintf("%s, %+v", tt.where, tt.change), func(t *testing.T) {
