@@ -48,8 +48,8 @@ func (r *rig) pass(clock int) {
 	eventually(r.t, "the clock is there", func() bool { return !r.relay.timers.now().Before(inSeconds(clock)) })
 }
 
-// told checks what a user was told.
-func (r *rig) told(user int, want ...string) {
+// wasTold checks what a user was told.
+func (r *rig) wasTold(user int, want ...string) {
 	r.t.Helper()
 	if got := r.on(userChannel(user)); !slices.Equal(got, want) {
 		r.t.Errorf("user %d was told %q, want %q", user, got, want)
@@ -62,21 +62,21 @@ func TestClockBringsRows(t *testing.T) {
 	r.begin()
 	r.commit(put(1, 7), due(2, 7, 60), due(3, 8, 60), due(4, 7, 120), due(5, 9, 60))
 	r.caughtUp()
-	r.told(7, "create 1 v1")
+	r.wasTold(7, "create 1 v1")
 	r.pass(59)
 	r.caughtUp()
-	r.told(7, "create 1 v1")
+	r.wasTold(7, "create 1 v1")
 	r.pass(60)
 	r.caughtUp()
-	r.told(7, "create 1 v1", "update 2 v2")
-	r.told(8, "update 3 v3")
+	r.wasTold(7, "create 1 v1", "update 2 v2")
+	r.wasTold(8, "update 3 v3")
 	// The time of a transaction moves the clock, too, but never back.
 	r.commit(put(6, 8))
 	r.pass(121)
 	r.caughtUp()
-	r.told(7, "create 1 v1", "update 2 v2", "update 4 v4")
-	r.told(8, "update 3 v3", "create 6 v6")
-	r.told(9)
+	r.wasTold(7, "create 1 v1", "update 2 v2", "update 4 v4")
+	r.wasTold(8, "update 3 v3", "create 6 v6")
+	r.wasTold(9)
 }
 
 func TestClockTakesRows(t *testing.T) {
@@ -86,13 +86,13 @@ func TestClockTakesRows(t *testing.T) {
 	r.commit(put(1, 7), due(2, 7, 60), due(3, 8, 60), due(4, 7, 120))
 	r.pass(60)
 	r.caughtUp()
-	r.told(7, "create 1 v1", "create 2 v2", "create 4 v4", "delete 2 ")
-	r.told(8, "create 3 v3", "delete 3 ")
+	r.wasTold(7, "create 1 v1", "create 2 v2", "create 4 v4", "delete 2 ")
+	r.wasTold(8, "create 3 v3", "delete 3 ")
 	// Of a row that nobody sees any more, its change tells nobody either.
 	r.commit(due(2, 7, 59), del(3))
 	r.caughtUp()
-	r.told(8, "create 3 v3", "delete 3 ")
-	r.told(7, "create 1 v1", "create 2 v2", "create 4 v4", "delete 2 ")
+	r.wasTold(8, "create 3 v3", "delete 3 ")
+	r.wasTold(7, "create 1 v1", "create 2 v2", "create 4 v4", "delete 2 ")
 }
 
 // TestClockOfALogReadLate: while more is to be read, the time of the day is not
@@ -105,7 +105,7 @@ func TestClockOfALogReadLate(t *testing.T) {
 	r.commit(due(1, 7, 3600))
 	r.pass(61)
 	r.caughtUp()
-	r.told(7)
+	r.wasTold(7)
 }
 
 // TestClockOverARestart: what it crosses while nobody reads is told by the next
@@ -117,7 +117,7 @@ func TestClockOverARestart(t *testing.T) {
 	r.commit(due(1, 7, 60), due(2, 7, 120), due(3, 8, 180))
 	r.pass(60)
 	r.caughtUp()
-	r.told(7, "update 1 v1")
+	r.wasTold(7, "update 1 v1")
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,11 +126,11 @@ func TestClockOverARestart(t *testing.T) {
 	}
 	r.quiet(150)
 	r.begin()
-	r.told(7, "update 1 v1", "update 2 v2")
-	r.told(8)
+	r.wasTold(7, "update 1 v1", "update 2 v2")
+	r.wasTold(8)
 	r.pass(180)
 	r.caughtUp()
-	r.told(8, "update 3 v3")
+	r.wasTold(8, "update 3 v3")
 }
 
 // savedClock is what Redis holds.
@@ -165,7 +165,7 @@ func TestClockIsSavedBehindWhatIsTold(t *testing.T) {
 	}
 	r.onStep(nil)
 	r.begin()
-	r.told(7, "update 1 v1")
+	r.wasTold(7, "update 1 v1")
 }
 
 // TestAbsentUsersAndTheClock: who comes back gets what the clock brought and
@@ -185,7 +185,7 @@ func TestAbsentUsersAndTheClock(t *testing.T) {
 			r.relay.mu.Unlock()
 			r.pass(60)
 			r.caughtUp()
-			r.told(8, "update 2 v2")
+			r.wasTold(8, "update 2 v2")
 			r.subscribe(7)
 			r.poll()
 			r.caughtUp()
@@ -193,7 +193,7 @@ func TestAbsentUsersAndTheClock(t *testing.T) {
 			if window == 0 {
 				want = []string{"reload"}
 			}
-			r.told(7, want...)
+			r.wasTold(7, want...)
 		})
 	}
 }
@@ -231,7 +231,7 @@ func TestRowsThatChangeWhileTheClockCrosses(t *testing.T) {
 			})
 			open()
 			r.caughtUp()
-			r.told(7, tt.want...)
+			r.wasTold(7, tt.want...)
 		})
 	}
 }
@@ -254,7 +254,7 @@ func TestManyRowsAtOnce(t *testing.T) {
 	before := len(r.readings())
 	r.pass(60)
 	r.caughtUp()
-	r.told(7, want...)
+	r.wasTold(7, want...)
 	if n := len(r.readings()) - before; n != 4 {
 		t.Errorf("%d pages were read, want 3 of rows and one ahead", n)
 	}

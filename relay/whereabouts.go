@@ -226,7 +226,7 @@ func (s *sending) surelyHas(row *binlog.Row, u *mapping.User, variant mapping.Va
 	if s.named || s.asked || s.plan.Policy() != nil || p.unknown[u.Key] {
 		return false, nil
 	}
-	v := p.by(s.view)
+	v := s.relay.pastOf(s.plan, row, s.view)
 	v.wide = false
 	for {
 		for _, attributes := range slices.Concat([][]filter.Value{u.Subject.Attributes}, p.attributes[u.Key]) {
