@@ -26,13 +26,13 @@ type tail struct {
 	// file and offset are where the last event ended.
 	file   string
 	offset uint64
-	log    logID  // which file that is
-	quiet  int    // heartbeats since the last event
+	log    logID // which file that is
+	quiet  int   // heartbeats since the last event
 	// handled is when the last event was done with.
 	handled time.Time
-	skipTo uint64 // what ends up to here was read before
-	away   bool   // the server went away and that was logged
-	fresh  bool   // an event came over this connection
+	skipTo  uint64 // what ends up to here was read before
+	away    bool   // the server went away and that was logged
+	fresh   bool   // an event came over this connection
 
 	tx     transaction
 	parser *replication.BinlogParser

@@ -23,6 +23,7 @@ func newTimed(t *testing.T, where string) *rig {
 	r := newRig(t)
 	r.shape = todos
 	r.mapper = func(t testing.TB) *mapping.Mapper {
+		t.Helper()
 		return mapperOf(t, mapping.Table{
 			Fields: []string{"id", "user_id", "v"}, VisibleTo: mapping.AnyOf("user:{user_id}"), Where: where,
 		})

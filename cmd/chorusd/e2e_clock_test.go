@@ -64,7 +64,7 @@ where = "until > now"
 			err := s.db.QueryRow("SELECT published_at < UTC_TIMESTAMP(3) FROM posts WHERE id = 4").Scan(&come)
 			return err == nil && come
 		})
-		d = s.start(t)
+		s.start(t)
 		c.awaitTexts(t, "chorus.user.7", false, append(seven, brought("posts", 4))...)
 		c.awaitTexts(t, "chorus.user.8", false, brought("posts", 2))
 	})
