@@ -42,7 +42,7 @@ func (r *Relay) sweepSome(ctx context.Context) (swept bool, wait time.Duration, 
 	if one == nil {
 		return false, wait, nil
 	}
-	out, err := r.refillChunk(ctx, &job{channels: []string{whoever}}, reading{table: one.table, sweep: one.sweep, limit: refillChunk})
+	out, err := r.refillChunk(ctx, &job{channels: []string{whoever}}, reading{table: one.table, sweep: one.sweep, limit: pageRows})
 	if err != nil {
 		return false, 0, err
 	}

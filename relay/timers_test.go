@@ -243,7 +243,7 @@ func TestManyRowsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newTimed(t, fromDue)
 	r.begin()
-	const rows = 2*refillChunk + 50
+	const rows = 2*pageRows + 50
 	var list []todo
 	var want []string
 	for n := range rows {
