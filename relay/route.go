@@ -211,6 +211,7 @@ func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, lead
 		return err
 	}
 	past := crossed || !r.past.empty()
+	t.told = nil
 	if past {
 		t.told = map[told]bool{}
 	}
