@@ -162,9 +162,9 @@ func TestLargeTransactionOfParents(t *testing.T) {
 	d.awaitReady(t)
 	c := s.subscribe(t, "chorus.user.7")
 	d.awaitActive(t, 1)
-	s.db.MustExec(t, "INSERT INTO comments VALUES (8, 900001)",
-		"INSERT INTO posts "+numbersFrom(900_000, 250)+" SELECT i, i - 900000 + 2 FROM n") // the comment's among them
-	c.awaitTexts(t, "chorus.user.7", true, `update comments 8 {"id":8,"post_id":900001}`)
+	s.db.MustExec(t, "INSERT INTO comments VALUES (8, 9000001)",
+		"INSERT INTO posts "+numbersFrom(9_000_000, 250)+" SELECT i, i - 9000000 + 2 FROM n") // the comment's among them
+	c.awaitTexts(t, "chorus.user.7", true, `update comments 8 {"id":8,"post_id":9000001}`)
 	before := d.metric(t, "chorusd_changes_total")
 	tx, err := s.db.BeginTx(t.Context(), nil)
 	if err != nil {

@@ -114,7 +114,7 @@ func onBoth(t *testing.T, test func(t *testing.T, kind services.Kind)) {
 
 // patience is how long something may take that should take a moment: a
 // machine may be busy.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
