@@ -180,6 +180,7 @@ func TestAbsentUsersAndTheClock(t *testing.T) {
 			r.begin()
 			r.commit(due(1, 7, 60), due(2, 8, 60))
 			r.caughtUp()
+			r.poll() // it may have been begun before the commit, whose own keys are kept from then on
 			r.poll()
 			r.relay.mu.Lock()
 			r.relay.cfg.Window = window
@@ -190,14 +191,11 @@ func TestAbsentUsersAndTheClock(t *testing.T) {
 			r.subscribe(7)
 			r.poll()
 			r.caughtUp()
-			if window > 0 {
-				r.wasTold(7, "update 1 v1")
-				return
+			want := []string{"update 1 v1"}
+			if window == 0 {
+				want = []string{"reload"}
 			}
-			// The sweep may still be at it when the user comes: that is no harm.
-			if got := r.on(userChannel(7)); !slices.Contains(got, "reload") {
-				t.Errorf("user 7 was told %q, not to load again", got)
-			}
+			r.wasTold(7, want...)
 		})
 	}
 }
