@@ -63,13 +63,9 @@ func (r *Relay) pushControl(ctx context.Context, m *message) error {
 	for _, event := range pieces {
 		piece := *m
 		piece.Event = event
-		if err := r.queue.reserve(ctx, event); err != nil {
+		if err := r.enqueue(ctx, &piece); err != nil {
 			return err
 		}
-		piece.owner.add()
-		r.mu.Lock()
-		r.queue.push(&piece)
-		r.mu.Unlock()
 	}
 	return nil
 }
@@ -132,16 +128,26 @@ func (r *Relay) unsettle(ctx context.Context, page *page, d *binlog.Definition) 
 
 // tellTenant has all clients of a tenant load again; without a tenant, all.
 func (r *Relay) tellTenant(ctx context.Context, page *page, tenant string) error {
-	id := harmonic.NewID(r.seq, r.generation)
 	if tenant == "" {
-		return r.tell(ctx, page, "", harmonic.Reload{ID: id}, id)
+		return r.tellReload(ctx, page, "")
 	}
 	for _, table := range r.mapper.TablesOfTenant(tenant) {
-		if err := r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: r.mapper.NameOf(table)}, id); err != nil {
+		if err := r.tellReload(ctx, page, table); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tellReload has clients load a table again, by its ID, or everything with "".
+func (r *Relay) tellReload(ctx context.Context, page *page, table string) error {
+	c := r.reload(table)
+	return r.tell(ctx, page, table, c, c.ID)
+}
+
+// reload is the message for that, under the last id that was given out.
+func (r *Relay) reload(table string) harmonic.Reload {
+	return harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation), Table: r.mapper.NameOf(table)}
 }
 
 // tellLost has clients load the tables again that have rows below parents of
@@ -154,8 +160,7 @@ func (r *Relay) tellLost(ctx context.Context, page *page, parents []mapping.Pare
 	slices.Sort(below)
 	for _, table := range slices.Compact(below) {
 		r.log.Warn("a transaction has changed so many rows that say whose others are that nobody is told of each; clients load a table again", "table", table)
-		id := harmonic.NewID(r.seq, r.generation)
-		if err := r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: r.mapper.NameOf(table)}, id); err != nil {
+		if err := r.tellReload(ctx, page, table); err != nil {
 			return err
 		}
 	}
@@ -176,7 +181,7 @@ func (r *Relay) define(ctx context.Context, page *page, table string, id harmoni
 		return err
 	}
 	r.log.Info("a table's rows were replaced; clients are told to load it again", "table", d.Name.String())
-	return r.tell(ctx, page, table, harmonic.Reload{ID: id, Table: r.mapper.NameOf(table)}, id)
+	return r.tellReload(ctx, page, table)
 }
 
 // unfit is the shape of a table that the mapping does not fit.
@@ -240,7 +245,7 @@ func (r *Relay) tellOwed(ctx context.Context) error {
 		return err
 	}
 	r.log.Warn("every client is told to load again", "reason", reason)
-	c := harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation)}
+	c := r.reload("")
 	r.metrics.control.WithLabelValues(c.Type()).Inc()
 	notice := []redisstate.WindowEntry{{Stream: everybody, Key: string(c.AppendJSON(nil))}}
 	if err := r.state.AddToWindow(ctx, r.epoch, notice); err != nil {

@@ -70,45 +70,43 @@ func (r *Relay) position(ctx context.Context, t *routed, c *binlog.Change, h *ma
 		return err
 	}
 	t.key, t.streams = string(r.key), slices.Clone(h.Streams)
-	room := len(t.streams) + 1
-	if err := r.window.reserve(ctx, room); err != nil {
+	if err := r.window.reserve(ctx, len(t.streams)+1); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = r.seq
 	r.chunk.changed(h.Plan.ID(), t.key)
-	full, lacks := r.window.size() >= r.cfg.Window, false
+	full := r.window.size() >= r.cfg.Window
 	t.open = full || r.unknown
-	for _, s := range t.streams {
-		kept, missed := r.isKept(t, h, s, full)
-		if kept {
-			r.keep(t.page, s, h.Plan.ID(), t.key)
-			room--
-		}
-		lacks = lacks || missed
-	}
-	if lacks && r.overflow(t.page, h.Plan.ID()) {
-		room--
-	}
-	r.window.release(room)
+	// Without room it is sent to all who may be there.
+	r.keepUnder(t.page, h.Plan, t.key, t.streams, t.now, full, h.Plan.Direct())
 	return nil
 }
 
-// isKept says whether a change is kept under a stream, or is missed there
-// since the window is full. r.mu is held.
-func (r *Relay) isKept(t *routed, h *mapping.Harmonic, stream mapping.ScopeKey, full bool) (kept, missed bool) {
-	if strings.HasPrefix(string(stream), channelStream) {
-		return false, false // but in doubt, see there
-	}
-	if key, ok := userOf(stream); ok {
-		there := isThere(t.now.User(key), h.Plan)
+// keepUnder keeps a record's key under those of streams that somebody may
+// follow who is not there by the view; room for all and a notice was reserved.
+// What is missed, since the window is full, overflows it; but users whom it is
+// sent to without being there miss nothing. r.mu is held.
+func (r *Relay) keepUnder(owner acknowledger, plan *mapping.Plan, key string, streams []mapping.ScopeKey, view mapping.View, full, sent bool) {
+	room, lacks := len(streams)+1, false
+	for _, stream := range streams {
+		user, own := userOf(stream)
+		switch {
+		case strings.HasPrefix(string(stream), channelStream): // but in doubt, see there
 		// What is sent because nobody knows who is there may reach nobody.
-		kept = !there || r.unknown
-		// Without room it is sent to all who may be there.
-		return kept && !full, kept && full && !h.Plan.Direct()
+		case own && !r.unknown && isThere(view.User(user), plan):
+		case full:
+			lacks = lacks || !own || !sent
+		default:
+			r.keep(owner, stream, plan.ID(), key)
+			room--
+		}
 	}
-	return !full, full
+	if lacks && r.overflow(owner, plan.ID()) {
+		room--
+	}
+	r.window.release(room)
 }
 
 // isThere says whether a user is connected to hear of a plan's rows.
@@ -182,7 +180,6 @@ func (r *Relay) overflow(owner acknowledger, table string) bool {
 	}
 	r.overflown[table] = r.epoch
 	r.log.Warn("the window is full (channels.window); clients of a table that come now are told to load it again", "table", table)
-	c := harmonic.Reload{ID: harmonic.NewID(r.seq, r.generation), Table: r.mapper.NameOf(table)}
-	r.keep(owner, everybody, table, string(c.AppendJSON(nil)))
+	r.keep(owner, everybody, table, string(r.reload(table).AppendJSON(nil)))
 	return true
 }

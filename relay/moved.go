@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chorusd/chorusd/binlog"
@@ -149,14 +148,7 @@ func (r *Relay) tellPastOf(ctx context.Context, t *routed, c *binlog.Change, pla
 			Event: pusher.Event{Name: plan.Event(op), Channels: names, Data: data},
 			id:    id, table: plan.ID(), key: string(key), owner: t.page,
 		}
-		if err := r.queue.reserve(ctx, m.Event); err != nil {
-			return err
-		}
-		t.page.add()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.queue.push(m)
-		return nil
+		return r.enqueue(ctx, m)
 	})
 }
 
@@ -174,22 +166,6 @@ func (r *Relay) keepAll(ctx context.Context, owner acknowledger, plan *mapping.P
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, view := r.audience.Views()
-	room, full, lacks := len(streams)+1, r.window.size() >= r.cfg.Window, false
-	for _, stream := range streams {
-		user, own := userOf(stream)
-		switch {
-		case strings.HasPrefix(string(stream), channelStream): // but in doubt, see there
-		case own && !r.unknown && isThere(view.User(user), plan):
-		case full:
-			lacks = true
-		default:
-			r.keep(owner, stream, plan.ID(), key)
-			room--
-		}
-	}
-	if lacks && r.overflow(owner, plan.ID()) {
-		room--
-	}
-	r.window.release(room)
+	r.keepUnder(owner, plan, key, streams, view, r.window.size() >= r.cfg.Window, false)
 	return nil
 }

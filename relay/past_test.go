@@ -229,7 +229,7 @@ func TestWhereabouts(t *testing.T) {
 					t.Fatal(err)
 				}
 				if sees {
-					sure, err := (&sending{relay: r, plan: plan, view: v}).surelyHas(row, u, variant)
+					sure, err := r.surelyHas(plan, row, v, u, variant)
 					if want := !strings.Contains(c.come, string(u.Key)); err != nil || sure != want {
 						t.Errorf("a refill is sure that user %s has it: %v, want %v (%v)", u.Key, sure, want, err)
 					}

@@ -87,6 +87,18 @@ func (q *queue) reserve(ctx context.Context, e pusher.Event) error {
 
 func (q *queue) release(e pusher.Event) { q.room.Release(weight(e)) }
 
+// enqueue adds a message when there is room for it.
+func (r *Relay) enqueue(ctx context.Context, m *message) error {
+	if err := r.queue.reserve(ctx, m.Event); err != nil {
+		return err
+	}
+	m.owner.add()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue.push(m)
+	return nil
+}
+
 // push adds a message for which room was reserved.
 func (q *queue) push(m *message) {
 	q.mu.Lock()

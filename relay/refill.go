@@ -396,12 +396,15 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		case err != nil:
 			return &finalError{err}
 		case visible:
-			sure, err := s.surelyHas(row, u, variant)
-			if err != nil {
-				return &finalError{err}
-			}
-			if sure && !s.told && !s.anew {
-				continue
+			// What was of a record that was kept by its key, nobody knows.
+			if !s.named && !s.asked && !s.told && !s.anew {
+				sure, err := s.relay.surelyHas(s.plan, row, s.view, u, variant)
+				if err != nil {
+					return &finalError{err}
+				}
+				if sure {
+					continue
+				}
 			}
 			switch s.answers.about(key, u) {
 			case policy.Yes:
@@ -467,16 +470,14 @@ func (s *sending) give(ctx context.Context, op harmonic.Operation, v mapping.Var
 	if err != nil {
 		return &finalError{err}
 	}
-	event := pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data}
-	if err := r.queue.reserve(ctx, event); err != nil {
-		return err
+	err = r.enqueue(ctx, &message{
+		Event: pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data},
+		id:    s.id, table: s.plan.ID(), key: key, owner: s.sent,
+	})
+	if err == nil {
+		r.metrics.refilled.Inc()
 	}
-	s.sent.add()
-	r.metrics.refilled.Inc()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.queue.push(&message{Event: event, id: s.id, table: s.plan.ID(), key: key, owner: s.sent})
-	return nil
+	return err
 }
 
 // tally waits until as many messages were acknowledged as were added.

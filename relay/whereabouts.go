@@ -99,7 +99,6 @@ func (r *Relay) whoeverElse(plan *mapping.Plan, before, after imageOf, scopes []
 		maps.Copy(others, r.past.joined[scope])
 	}
 	r.past.users(func(user mapping.UserKey) { others[user] = true })
-	then := &sending{relay: r, plan: plan, view: before.view}
 	for user := range others {
 		u := after.view.User(user)
 		if u == nil {
@@ -110,7 +109,7 @@ func (r *Relay) whoeverElse(plan *mapping.Plan, before, after imageOf, scopes []
 			return w, false, err
 		}
 		if sees {
-			sure, err := then.surelyHas(before.row, u, variant)
+			sure, err := r.surelyHas(plan, before.row, before.view, u, variant)
 			if err != nil {
 				return w, false, err
 			}
@@ -219,20 +218,18 @@ func (r *Relay) mayHave(plan *mapping.Plan, row *binlog.Row, v *pastView, u *map
 }
 
 // surelyHas says whether a user who sees a variant of a row has had that by all
-// that was. What an app's policy said, or what was of a record that was kept by
-// its key, nobody knows.
-func (s *sending) surelyHas(row *binlog.Row, u *mapping.User, variant mapping.Variant) (bool, error) {
-	p := s.relay.past
-	if s.named || s.asked || s.plan.Policy() != nil || p.unknown[u.Key] {
+// that was. What an app's policy said, nobody knows.
+func (r *Relay) surelyHas(plan *mapping.Plan, row *binlog.Row, view mapping.View, u *mapping.User, variant mapping.Variant) (bool, error) {
+	if plan.Policy() != nil || r.past.unknown[u.Key] {
 		return false, nil
 	}
-	v := s.relay.pastOf(s.plan, row, s.view)
+	v := r.pastOf(plan, row, view)
 	v.wide = false
 	for {
-		for _, attributes := range slices.Concat([][]filter.Value{u.Subject.Attributes}, p.attributes[u.Key]) {
+		for _, attributes := range slices.Concat([][]filter.Value{u.Subject.Attributes}, r.past.attributes[u.Key]) {
 			then := *u
 			then.Subject.Attributes = attributes
-			has, was, err := s.plan.Judge(row, v, &then)
+			has, was, err := plan.Judge(row, v, &then)
 			if err != nil || !has || was != variant {
 				return false, err
 			}
