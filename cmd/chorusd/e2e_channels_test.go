@@ -145,7 +145,7 @@ func TestFirstSighting(t *testing.T) {
 		}
 		if fields := strings.Fields(line); code != 0 || len(fields) < 5 || fields[4] != "poll" || !strings.Contains(out, "1 active channels") {
 			t.Errorf("channels exits with %d and prints\n%s", code, out)
-		} else if age, err := time.ParseDuration(fields[1]); err != nil || age > patience {
+		} else if age, err := time.ParseDuration(fields[1]); err != nil || age > recent {
 			t.Errorf("the channel's age is %s (%v)", fields[1], err)
 		}
 	})

@@ -116,6 +116,9 @@ func onBoth(t *testing.T, test func(t *testing.T, kind services.Kind)) {
 // machine may be busy.
 const patience = 3 * time.Minute
 
+// recent is how long ago something may be that has just happened.
+const recent = time.Minute
+
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
