@@ -4,11 +4,37 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 )
+
+// recordedAnswers reads testdata/{kind}-http.jsonl: the raw answers by case.
+func recordedAnswers(t *testing.T, kind string) map[string]string {
+	t.Helper()
+	file, err := os.Open("testdata/" + kind + "-http.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	answers := make(map[string]string)
+	dec := json.NewDecoder(file)
+	for {
+		var line struct {
+			Case     string
+			Response struct{ Raw string }
+		}
+		if err := dec.Decode(&line); err == io.EOF {
+			return answers
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		answers[line.Case] = line.Response.Raw
+	}
+}
 
 // A list that breaks off anywhere is an error: taking it for the whole list
 // would let channels lapse that somebody listens to.

@@ -17,6 +17,7 @@ import (
 // concurrently.
 type Client struct {
 	cfg       Config
+	dialect   Dialect
 	limits    Limits
 	log       *slog.Logger
 	transport http.RoundTripper
@@ -27,7 +28,7 @@ type Client struct {
 	// it never waits behind events that the server is slow to take.
 	publishing, listing chan *line
 
-	requests, sent, received atomic.Int64
+	requests, sent, received, rateLimit atomic.Int64
 }
 
 // Options are for what few callers need; the zero value is good.
@@ -46,21 +47,24 @@ type Stats struct {
 }
 
 // New makes a client; it connects to nothing yet. The error joins all that
-// Config.Validate returns. To be closed when no longer used.
+// Config.Validate returns; for Auto there has to be what Detect has found. To
+// be closed when no longer used.
 func New(cfg Config, log *slog.Logger, opts Options) (*Client, error) {
-	if errs := cfg.Validate(); len(errs) > 0 {
+	errs := cfg.Validate()
+	if cfg.Server == Auto {
+		errs = append(errs, errNotDetected)
+	}
+	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	c := &Client{
 		cfg:        cfg,
-		limits:     limitsOf[cfg.Server],
+		dialect:    dialects[cfg.Server],
+		limits:     cfg.limits(),
 		log:        log,
 		transport:  opts.Transport,
 		publishing: make(chan *line, cfg.Concurrency),
 		listing:    make(chan *line, 1),
-	}
-	if cfg.MaxRequestBytes > 0 {
-		c.limits.RequestBytes = cfg.MaxRequestBytes
 	}
 	if c.transport == nil {
 		c.transport = newTransport(cfg)
@@ -106,8 +110,16 @@ func (c *Client) Close() {
 	}
 }
 
-// Limits returns what the server takes in one request.
+// Dialect returns what is known of the kind of server.
+func (c *Client) Dialect() Dialect { return c.dialect }
+
+// Limits returns what the server takes in one request: what Config sets, and
+// else what its kind does.
 func (c *Client) Limits() Limits { return c.limits }
+
+// RateLimit is how many requests, or events, the server has said that it takes
+// in a time of its own choosing (X-RateLimit-Limit); 0 if it has said nothing.
+func (c *Client) RateLimit() int { return int(c.rateLimit.Load()) }
 
 // Stats returns what the client has done so far.
 func (c *Client) Stats() Stats {

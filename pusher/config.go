@@ -1,9 +1,11 @@
 package pusher
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"regexp"
 	"strconv"
@@ -13,7 +15,7 @@ import (
 
 // Defaults of the keys that have one, see DefaultConfig.
 const (
-	DefaultServer      = "reverb"
+	DefaultServer      = Auto
 	DefaultHost        = "127.0.0.1:8080"
 	DefaultTimeout     = 5 * time.Second
 	DefaultConcurrency = 8
@@ -25,12 +27,14 @@ const (
 	maxTimeout      = time.Minute
 	maxConcurrency  = 256
 	minRequestBytes = 1024 // the headers alone take about 400
+	minDataBytes    = 512  // less has no room for any row
 )
 
 // Config says which server to talk to and as which app. It can be printed and
 // logged: the secret is not shown.
 type Config struct {
-	// Server is the kind of server, which decides the limits that apply: see Servers.
+	// Server is the kind of server, which decides the limits that apply: one of
+	// Servers, or Auto. Default DefaultServer.
 	Server string `koanf:"server"`
 	// Host is "host:port", or "host" for the port that goes with TLS.
 	Host string `koanf:"host"`
@@ -46,9 +50,12 @@ type Config struct {
 	// Concurrency is how many requests that publish are in flight at most.
 	// Default DefaultConcurrency.
 	Concurrency int `koanf:"concurrency"`
-	// MaxRequestBytes replaces the RequestBytes of the server's Limits, for a
-	// server that is set to another limit, or one behind a proxy that adds
-	// headers. 0: the Limits' own.
+	// MaxChannels, MaxBatch, MaxDataBytes and MaxRequestBytes replace what the
+	// Limits of the kind of server say, for a server that is set to others, or
+	// one behind a proxy that adds headers. 0: the Limits' own.
+	MaxChannels     int `koanf:"max_channels"`
+	MaxBatch        int `koanf:"max_batch"`
+	MaxDataBytes    int `koanf:"max_data_bytes"`
 	MaxRequestBytes int `koanf:"max_request_bytes"`
 }
 
@@ -59,6 +66,17 @@ func DefaultConfig() Config {
 		Host:        DefaultHost,
 		Timeout:     DefaultTimeout,
 		Concurrency: DefaultConcurrency,
+	}
+}
+
+// limits are those of the kind of server, as far as no others are set.
+func (c Config) limits() Limits {
+	kind := dialects[c.Server].Limits
+	return Limits{
+		Channels:     cmp.Or(c.MaxChannels, kind.Channels),
+		Batch:        cmp.Or(c.MaxBatch, kind.Batch),
+		DataBytes:    cmp.Or(c.MaxDataBytes, kind.DataBytes),
+		RequestBytes: cmp.Or(c.MaxRequestBytes, kind.RequestBytes),
 	}
 }
 
@@ -86,6 +104,11 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return e.Key + " " + e.Problem + "; " + e.Mend }
 
+// errNotDetected is what New says to a Config for which Detect was not called.
+var errNotDetected = &ConfigError{
+	Key: "pusher.server", Problem: `is "` + Auto + `", and what the server is was not found out`, Mend: "name its kind",
+}
+
 // Anything else in an app's id would change the path of the URL.
 var appIDPattern = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
@@ -101,28 +124,34 @@ func (c Config) Validate() []error {
 	add := func(key, problem, mend string) {
 		errs = append(errs, &ConfigError{Key: "pusher." + key, Problem: problem, Mend: mend})
 	}
-	env := "PUSHER"
-	if c.Server == "reverb" {
-		env = "REVERB"
+	env := func(name string) string {
+		switch c.Server {
+		case "reverb":
+			return "REVERB_" + name
+		case Auto:
+			return "REVERB_" + name + " or PUSHER_" + name
+		default:
+			return "PUSHER_" + name
+		}
 	}
 
-	if _, ok := limitsOf[c.Server]; !ok {
+	if _, ok := dialects[c.Server]; !ok && c.Server != Auto {
 		add("server", fmt.Sprintf("is %q, which is no kind of server known here", c.Server),
-			"use one of "+strings.Join(Servers(), ", "))
+			"use one of "+strings.Join(append(Servers(), Auto), ", "))
 	}
 	if problem := hostProblem(c.Host); problem != "" {
 		add("host", problem, `set it to the server's host:port, as "127.0.0.1:8080"`)
 	}
 	switch {
 	case c.AppID == "":
-		add("app_id", "is empty", "set it to "+env+"_APP_ID of the Laravel app's .env")
+		add("app_id", "is empty", "set it to "+env("APP_ID")+" of the Laravel app's .env")
 	case !appIDPattern.MatchString(c.AppID):
 		add("app_id", fmt.Sprintf("is %q, which cannot be part of a URL's path", c.AppID),
 			"use letters, digits, dot, underscore, tilde and hyphen only")
 	}
 	switch {
 	case c.Key == "":
-		add("key", "is empty", "set it to "+env+"_APP_KEY of the Laravel app's .env")
+		add("key", "is empty", "set it to "+env("APP_KEY")+" of the Laravel app's .env")
 	case !keyPattern.MatchString(c.Key):
 		add("key", fmt.Sprintf("is %q, which cannot be part of a URL's query", c.Key),
 			"use visible ASCII without space, #, & and colon")
@@ -130,7 +159,7 @@ func (c Config) Validate() []error {
 	switch {
 	case c.Secret == "":
 		add("secret", "is empty", "set CHORUSD_PUSHER_SECRET (or CHORUSD_PUSHER_SECRET_FILE) to "+
-			env+"_APP_SECRET of the Laravel app's .env")
+			env("APP_SECRET")+" of the Laravel app's .env")
 	case strings.TrimSpace(string(c.Secret)) != string(c.Secret):
 		add("secret", "starts or ends with white space", "remove it")
 	}
@@ -140,9 +169,21 @@ func (c Config) Validate() []error {
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
 		add("concurrency", "is "+strconv.Itoa(c.Concurrency), fmt.Sprintf("set it between 1 and %d", maxConcurrency))
 	}
-	if c.MaxRequestBytes != 0 && c.MaxRequestBytes < minRequestBytes {
-		add("max_request_bytes", "is "+strconv.Itoa(c.MaxRequestBytes),
-			fmt.Sprintf("set it to at least %d, or to 0 for the server's own limit", minRequestBytes))
+	for _, limit := range []struct {
+		key                string
+		value, least, most int
+	}{
+		{"max_channels", c.MaxChannels, 1, libraryChannels},
+		{"max_batch", c.MaxBatch, 1, math.MaxInt},
+		{"max_data_bytes", c.MaxDataBytes, minDataBytes, math.MaxInt},
+		{"max_request_bytes", c.MaxRequestBytes, minRequestBytes, math.MaxInt},
+	} {
+		switch {
+		case limit.value > limit.most:
+			add(limit.key, "is "+strconv.Itoa(limit.value), fmt.Sprintf("set it to %d at most, or to 0 for the server's own limit", limit.most))
+		case limit.value != 0 && limit.value < limit.least:
+			add(limit.key, "is "+strconv.Itoa(limit.value), fmt.Sprintf("set it to at least %d, or to 0 for the server's own limit", limit.least))
+		}
 	}
 	return errs
 }

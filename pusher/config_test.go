@@ -15,7 +15,7 @@ func TestBadConfig(t *testing.T) {
 		set  func(*Config)
 		want string
 	}{
-		{"server", func(c *Config) { c.Server = "ably" }, `pusher.server is "ably", which is no kind of server known here; use one of pusher, reverb, soketi`},
+		{"server", func(c *Config) { c.Server = "ably" }, `pusher.server is "ably", which is no kind of server known here; use one of pusher, reverb, sockudo, soketi, auto`},
 		{"no host", func(c *Config) { c.Host = "" }, `pusher.host is empty; set it to the server's host:port, as "127.0.0.1:8080"`},
 		{"a URL", func(c *Config) { c.Host = "http://localhost:8080" }, `pusher.host is "http://localhost:8080": the scheme does not belong there, pusher.tls says it; set it to the server's host:port, as "127.0.0.1:8080"`},
 		{"a path", func(c *Config) { c.Host = "localhost:8080/app" }, `pusher.host is "localhost:8080/app", whose port is not a number from 1 to 65535; set it to the server's host:port, as "127.0.0.1:8080"`},
@@ -24,6 +24,7 @@ func TestBadConfig(t *testing.T) {
 		{"a space", func(c *Config) { c.Host = "local host" }, `pusher.host is "local host", which is not a host and a port; set it to the server's host:port, as "127.0.0.1:8080"`},
 		{"no app", func(c *Config) { c.AppID = "" }, `pusher.app_id is empty; set it to REVERB_APP_ID of the Laravel app's .env`},
 		{"no app, Soketi", func(c *Config) { c.Server, c.AppID = "soketi", "" }, `pusher.app_id is empty; set it to PUSHER_APP_ID of the Laravel app's .env`},
+		{"no app, any server", func(c *Config) { c.Server, c.AppID = Auto, "" }, `pusher.app_id is empty; set it to REVERB_APP_ID or PUSHER_APP_ID of the Laravel app's .env`},
 		{"a path for an app", func(c *Config) { c.AppID = "a/b" }, `pusher.app_id is "a/b", which cannot be part of a URL's path; use letters, digits, dot, underscore, tilde and hyphen only`},
 		{"no key", func(c *Config) { c.Key = "" }, `pusher.key is empty; set it to REVERB_APP_KEY of the Laravel app's .env`},
 		{"two keys", func(c *Config) { c.Key = "a&b" }, `pusher.key is "a&b", which cannot be part of a URL's query; use visible ASCII without space, #, & and colon`},
@@ -33,6 +34,10 @@ func TestBadConfig(t *testing.T) {
 		{"too much time", func(c *Config) { c.Timeout = time.Hour }, `pusher.timeout is 1h0m0s; set it between 100ms and 1m0s`},
 		{"no concurrency", func(c *Config) { c.Concurrency = 0 }, `pusher.concurrency is 0; set it between 1 and 256`},
 		{"too much concurrency", func(c *Config) { c.Concurrency = 1000 }, `pusher.concurrency is 1000; set it between 1 and 256`},
+		{"negative channels", func(c *Config) { c.MaxChannels = -1 }, `pusher.max_channels is -1; set it to at least 1, or to 0 for the server's own limit`},
+		{"many channels", func(c *Config) { c.MaxChannels = 101 }, `pusher.max_channels is 101; set it to 100 at most, or to 0 for the server's own limit`},
+		{"a negative batch", func(c *Config) { c.MaxBatch = -1 }, `pusher.max_batch is -1; set it to at least 1, or to 0 for the server's own limit`},
+		{"little data", func(c *Config) { c.MaxDataBytes = 100 }, `pusher.max_data_bytes is 100; set it to at least 512, or to 0 for the server's own limit`},
 		{"negative bytes", func(c *Config) { c.MaxRequestBytes = -1 }, `pusher.max_request_bytes is -1; set it to at least 1024, or to 0 for the server's own limit`},
 		{"few bytes", func(c *Config) { c.MaxRequestBytes = 100 }, `pusher.max_request_bytes is 100; set it to at least 1024, or to 0 for the server's own limit`},
 	} {
@@ -45,6 +50,9 @@ func TestBadConfig(t *testing.T) {
 			}
 			if _, ok := errors.AsType[*ConfigError](errs[0]); !ok {
 				t.Errorf("it is a %T", errs[0])
+			}
+			if cfg.Server == Auto {
+				return // New wants what Detect has found
 			}
 			if _, err := New(cfg, silent, Options{}); err == nil || err.Error() != tt.want {
 				t.Errorf("New() = %v, want %s", err, tt.want)
@@ -59,6 +67,13 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 	if got := len(DefaultConfig().Validate()); got != 3 {
 		t.Errorf("%d problems with the default Config, want the credentials only: %v", got, DefaultConfig().Validate())
+	}
+}
+
+func TestNewDoesNotDetect(t *testing.T) {
+	_, err := New(configFor(Auto, "127.0.0.1:8080"), silent, Options{})
+	if want := `pusher.server is "auto", and what the server is was not found out; name its kind`; err == nil || err.Error() != want {
+		t.Errorf("New() = %v, want %s", err, want)
 	}
 }
 

@@ -2,31 +2,63 @@ package pusher
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/chorusd/chorusd/pusher/pushertest"
 )
 
 // A server under the conformance suite is a fake or a real one; the suite
 // cannot tell which.
 type server struct {
-	config    Config
-	subscribe func(t *testing.T, channels ...string) subscribed
+	config Config
+	// front is where faults are made to happen.
+	front interface {
+		Fail(operation pushertest.Operation, times int, fault pushertest.Fault)
+		Connections() int
+	}
+	seen *seen
 }
 
-func TestFakeReverb(t *testing.T) {
-	f := newFake(t, "reverb")
-	conform(t, server{f.config, f.subscribe})
+// seen are the requests that came.
+type seen struct {
+	mu       sync.Mutex
+	requests []*pushertest.Request
 }
 
-func TestFakeSoketi(t *testing.T) {
-	f := newFake(t, "soketi")
-	conform(t, server{f.config, f.subscribe})
+func (s *seen) observe(r *pushertest.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, r)
 }
+
+// last is the one that came last.
+func (s *seen) last() *pushertest.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests[len(s.requests)-1]
+}
+
+// startFake starts a server of some kind in memory.
+func startFake(t *testing.T, kind string) server {
+	t.Helper()
+	seen := &seen{}
+	fake := pushertest.Start(t, pushertest.Options{Kind: kind, Observe: seen.observe})
+	return server{config: configFor(kind, fake.Addr()), front: fake, seen: seen}
+}
+
+func TestFakeReverb(t *testing.T)  { conform(t, startFake(t, pushertest.Reverb)) }
+func TestFakeSoketi(t *testing.T)  { conform(t, startFake(t, pushertest.Soketi)) }
+func TestFakeSockudo(t *testing.T) { conform(t, startFake(t, pushertest.Sockudo)) }
+func TestFakePusher(t *testing.T)  { conform(t, startFake(t, pushertest.Pusher)) }
 
 // tricky is data that every layer of encoding has to bring through unchanged.
 const tricky = `{"a":"<b>&\"quotes\" \\ äöü 🎼 ` + "\u2028" + ` \u0000","n":9007199254740993}`
@@ -48,6 +80,17 @@ func conform(t *testing.T, s server) {
 		{"a wrong secret", wrongSecret},
 		{"an unknown app", unknownApp},
 		{"a batch above the limit", batchTooLong},
+		{"the kind is found", kindIsFound},
+		{"requests are as large as computed", exactSizes},
+		{"connections are kept open, or not", connectionsKept},
+		{"half an answer", halfAnAnswer},
+		{"half a list", halfAList},
+		{"a reset while the request comes in", resetMidway},
+		{"429 with Retry-After", tooFast},
+		{"a quota that is used up", overQuota},
+		{"a proxy whose server is away", down},
+		{"a slow answer", slowAnswer},
+		{"an answer that nobody waits for", lateAnswer},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, s, newClient(t, s.config)) })
 	}
@@ -78,7 +121,7 @@ func nobodyConnected(t *testing.T, _ server, c *Client) {
 }
 
 func oneChannel(t *testing.T, s server, c *Client) {
-	inbox := s.subscribe(t, "private-chorus.user.1")
+	inbox := subscribe(t, s.config, "private-chorus.user.1")
 	publish(t, c, Event{Name: "harmonic.created", Channels: []string{"private-chorus.user.1"}, Data: []byte(tricky)})
 	wantMessage(t, inbox.next(t), message{"private-chorus.user.1", "harmonic.created", tricky})
 }
@@ -88,7 +131,7 @@ func manyChannels(t *testing.T, s server, c *Client) {
 	for i := range c.Limits().Channels {
 		channels = append(channels, fmt.Sprintf("private-many.%d", i))
 	}
-	inbox := s.subscribe(t, channels...)
+	inbox := subscribe(t, s.config, channels...)
 	publish(t, c, Event{Name: "e", Channels: channels, Data: []byte(tricky)})
 	var got []string
 	for range channels {
@@ -114,7 +157,7 @@ func fullBatch(t *testing.T, s server, c *Client) {
 	if n == 0 {
 		n = 25 // bytes are the limit
 	}
-	inbox := s.subscribe(t, "private-a", "private-b")
+	inbox := subscribe(t, s.config, "private-a", "private-b")
 	var events []Event
 	for i := range n {
 		events = append(events, Event{
@@ -130,7 +173,7 @@ func fullBatch(t *testing.T, s server, c *Client) {
 }
 
 func spreadBatch(t *testing.T, s server, c *Client) {
-	inbox := s.subscribe(t, "private-a", "private-b")
+	inbox := subscribe(t, s.config, "private-a", "private-b")
 	publish(t, c,
 		Event{Name: "first", Channels: []string{"private-a", "private-b"}, Data: []byte("1")},
 		Event{Name: "second", Channels: []string{"private-a"}, Data: []byte("2")})
@@ -152,7 +195,7 @@ func largestEvent(t *testing.T, s server, c *Client) {
 			high = mid
 		}
 	}
-	inbox := s.subscribe(t, "private-a")
+	inbox := subscribe(t, s.config, "private-a")
 	event.Data = bytes.Repeat([]byte("x"), low-1)
 	publish(t, c, event)
 	wantMessage(t, inbox.next(t), message{"private-a", "e", string(event.Data)})
@@ -170,7 +213,7 @@ func largestEvent(t *testing.T, s server, c *Client) {
 }
 
 func channelsByPrefix(t *testing.T, s server, c *Client) {
-	inbox := s.subscribe(t, "private-chorus.user.1", "private-chorus.user.2", "news")
+	inbox := subscribe(t, s.config, "private-chorus.user.1", "private-chorus.user.2", "news")
 	for prefix, want := range map[string][]string{
 		"":                      {"news", "private-chorus.user.1", "private-chorus.user.2"},
 		"private-chorus.":       {"private-chorus.user.1", "private-chorus.user.2"},
@@ -196,7 +239,7 @@ func oddPrefix(t *testing.T, s server, c *Client) {
 	if !ValidChannel(name) {
 		t.Fatalf("%q is no valid channel", name)
 	}
-	inbox := s.subscribe(t, name, "private-other")
+	inbox := subscribe(t, s.config, name, "private-other")
 	for _, prefix := range []string{name, strings.TrimSuffix(name, "-x")} {
 		got, err := c.Channels(t.Context(), prefix)
 		if err != nil || !slices.Equal(got, []string{name}) {
@@ -245,8 +288,169 @@ func batchTooLong(t *testing.T, s server, c *Client) {
 	if _, ok := errors.AsType[*LimitError](c.Publish(t.Context(), events)); !ok {
 		t.Error("a batch of 11 gives no LimitError")
 	}
-	inbox := s.subscribe(t, "private-a")
+	inbox := subscribe(t, s.config, "private-a")
 	wantError(t, c.publish(t.Context(), events), Refused, http.StatusBadRequest)
+	publish(t, c, Event{Name: "after", Channels: []string{"private-a"}, Data: []byte("1")})
+	wantMessage(t, inbox.next(t), message{"private-a", "after", "1"})
+}
+
+// kindIsFound has the server's kind found out by its answers. Hosted Pusher is
+// known by its name alone.
+func kindIsFound(t *testing.T, s server, _ *Client) {
+	cfg := s.config
+	cfg.Server = Auto
+	got, err := Detect(t.Context(), cfg, silent, Options{})
+	if s.config.Server == pushertest.Pusher {
+		if _, ok := errors.AsType[*UnknownServerError](err); !ok {
+			t.Errorf("Detect() = %q, %v; want an UnknownServerError", got, err)
+		}
+		return
+	}
+	if err != nil || got != s.config.Server {
+		t.Errorf("Detect() = %q, %v; want %q", got, err, s.config.Server)
+	}
+	cfg.Secret += "x"
+	_, err = Detect(t.Context(), cfg, silent, Options{})
+	wantError(t, err, Misconfigured, http.StatusUnauthorized)
+}
+
+func exactSizes(t *testing.T, s server, c *Client) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 30 {
+		var events []Event
+		for range 1 + rnd.IntN(4) {
+			e := Event{Name: "e<" + strings.Repeat("n", rnd.IntN(5)), Data: []byte(strings.Repeat(tricky, 1+rnd.IntN(20)))}
+			for i := range 1 + rnd.IntN(3) {
+				e.Channels = append(e.Channels, fmt.Sprint("private-", rnd.IntN(1000), ".", i))
+			}
+			events = append(events, e)
+		}
+		if c.Fits(events) != nil {
+			continue
+		}
+		publish(t, c, events...)
+		if got, want := c.Size(events), s.seen.last().Bytes; got != want {
+			t.Fatalf("Size of %d events = %d, the request has %d bytes", len(events), got, want)
+		}
+	}
+}
+
+// connectionsKept counts connections: "HTTP/1.0, one request per connection"
+// is Reverb's way, and Soketi's.
+func connectionsKept(t *testing.T, s server, c *Client) {
+	const requests = 5
+	want := requests
+	if s.config.Server == pushertest.Sockudo || s.config.Server == pushertest.Pusher {
+		want = 1
+	}
+	before := s.front.Connections()
+	for range requests {
+		publish(t, c, anEvent...)
+	}
+	if got := s.front.Connections() - before; got != want {
+		t.Errorf("%d connections for %d requests, want %d", got, requests, want)
+	}
+}
+
+// halfAnAnswer has an answer break off in several places, after the event was
+// delivered: its outcome is unknown.
+func halfAnAnswer(t *testing.T, s server, _ *Client) {
+	inbox := subscribe(t, s.config, "private-a")
+	for _, fault := range []pushertest.Fault{pushertest.Half, pushertest.HalfHead, pushertest.Lost, pushertest.LostByReset} {
+		s.front.Fail(pushertest.Publish, 1, fault)
+		c := newClient(t, s.config) // whose first request is not made again on another connection
+		wantError(t, c.Publish(t.Context(), anEvent), Unknown, 0)
+		wantMessage(t, inbox.next(t), message{"private-a", "e", "{}"})
+		publish(t, c, Event{Name: "after", Channels: []string{"private-a"}, Data: []byte("1")})
+		wantMessage(t, inbox.next(t), message{"private-a", "after", "1"})
+	}
+}
+
+// halfAList has the list of channels break off: none of it may be believed.
+func halfAList(t *testing.T, s server, _ *Client) {
+	subscribe(t, s.config, "private-a", "private-b")
+	for _, fault := range []pushertest.Fault{pushertest.Half, pushertest.HalfHead, pushertest.Lost} {
+		s.front.Fail(pushertest.List, 1, fault)
+		c := newClient(t, s.config)
+		got, err := c.Channels(t.Context(), "private-")
+		wantError(t, err, Unknown, 0)
+		if got != nil {
+			t.Errorf("the list is %q", got)
+		}
+		if got, err = c.Channels(t.Context(), "private-"); err != nil || len(got) != 2 {
+			t.Errorf("then the list is %q, %v", got, err)
+		}
+	}
+}
+
+// resetMidway is Reverb's 413 where it does not arrive. Nothing is known of it,
+// and nothing was done.
+func resetMidway(t *testing.T, s server, c *Client) {
+	inbox := subscribe(t, s.config, "private-a")
+	s.front.Fail(pushertest.Publish, 1, pushertest.Reset)
+	large := Event{Name: "e", Channels: []string{"private-a"}, Data: bytes.Repeat([]byte("x"), 9000)}
+	wantError(t, c.Publish(t.Context(), []Event{large}), Unknown, 0)
+	publish(t, c, Event{Name: "after", Channels: []string{"private-a"}, Data: []byte("1")})
+	wantMessage(t, inbox.next(t), message{"private-a", "after", "1"})
+}
+
+// refused makes a request that is answered otherwise, and one that is not.
+func refused(t *testing.T, s server, c *Client, fault pushertest.Fault, class Class, status int) *Error {
+	t.Helper()
+	inbox := subscribe(t, s.config, "private-a")
+	s.front.Fail(pushertest.Publish, 1, fault)
+	e := failure(t, c.Publish(t.Context(), anEvent), class, status)
+	publish(t, c, Event{Name: "after", Channels: []string{"private-a"}, Data: []byte("1")})
+	wantMessage(t, inbox.next(t), message{"private-a", "after", "1"})
+	return e
+}
+
+func tooFast(t *testing.T, s server, c *Client) {
+	e := refused(t, s, c, pushertest.TooFast(3), Unavailable, http.StatusTooManyRequests)
+	if e.RetryAfter != 3*time.Second {
+		t.Errorf("RetryAfter = %v, want 3s", e.RetryAfter)
+	}
+}
+
+func overQuota(t *testing.T, s server, c *Client) {
+	e := refused(t, s, c, pushertest.OverQuota, Misconfigured, http.StatusForbidden)
+	if !strings.Contains(e.Error(), "quota") {
+		t.Errorf("error %q says nothing of a quota", e)
+	}
+}
+
+func down(t *testing.T, s server, c *Client) {
+	_ = refused(t, s, c, pushertest.Down, Unavailable, http.StatusBadGateway)
+}
+
+// slowAnswer comes after the event, and in time.
+func slowAnswer(t *testing.T, s server, c *Client) {
+	inbox := subscribe(t, s.config, "private-a")
+	until := make(chan struct{})
+	s.front.Fail(pushertest.Publish, 1, pushertest.Slow(until))
+	answered := make(chan error, 1)
+	go func() { answered <- c.Publish(t.Context(), anEvent) }()
+	wantMessage(t, inbox.next(t), message{"private-a", "e", "{}"})
+	close(until)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+// lateAnswer has not come, or half of it has not, when the caller gives up.
+func lateAnswer(t *testing.T, s server, c *Client) {
+	inbox := subscribe(t, s.config, "private-a")
+	for _, fault := range []pushertest.Fault{pushertest.Slow(nil), pushertest.Stuck(nil)} {
+		s.front.Fail(pushertest.Publish, 1, fault)
+		ctx, giveUp := context.WithCancel(t.Context())
+		answered := make(chan error, 1)
+		go func() { answered <- c.Publish(ctx, anEvent) }()
+		wantMessage(t, inbox.next(t), message{"private-a", "e", "{}"})
+		giveUp()
+		if e := failure(t, <-answered, Unknown, 0); !errors.Is(e, context.Canceled) {
+			t.Errorf("error %q is no context.Canceled", e)
+		}
+	}
 	publish(t, c, Event{Name: "after", Channels: []string{"private-a"}, Data: []byte("1")})
 	wantMessage(t, inbox.next(t), message{"private-a", "after", "1"})
 }

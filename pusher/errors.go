@@ -99,8 +99,10 @@ func (e *Error) hint() string {
 		return ""
 	}
 	switch e.Status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
 		return "check pusher.key, pusher.secret and this machine's clock"
+	case http.StatusForbidden:
+		return "see that the app is enabled and within its quota"
 	case http.StatusNotFound:
 		return "check pusher.app_id and pusher.host"
 	default:

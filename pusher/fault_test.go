@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -24,6 +25,35 @@ func answering(t *testing.T, raw string) Config {
 			_, _ = io.WriteString(conn, raw)
 		}
 	}))
+}
+
+// serve handles connections to a free port, each in its own goroutine, until
+// the test ends.
+func serve(t *testing.T, handle func(net.Conn)) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				handle(conn)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		running.Wait()
+	})
+	return listener.Addr().String()
 }
 
 func readRequest(conn net.Conn) error {
@@ -59,7 +89,7 @@ func TestAnswers(t *testing.T) {
 			"restarting behind nginx", "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 29\r\n\r\n<html>502\r\nBad\tGateway</html>",
 			Unavailable, 502, 0, "<html>502 Bad Gateway</html>",
 		},
-		{"quota", "HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nover quota", Misconfigured, 403, 0, "over quota"},
+		{"quota", "HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nno more", Misconfigured, 403, 0, "no more; see that the app is enabled and within its quota"},
 		{"clock", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 7\r\n\r\nexpired", Misconfigured, 401, 0, "check pusher.key, pusher.secret and this machine's clock"},
 		{"moved", "HTTP/1.1 301 Moved\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", Misconfigured, 301, 0, "check pusher.host and pusher.tls"},
 		{"TLS wanted", "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n", Misconfigured, 400, 0, "HTTPS"},

@@ -3,9 +3,7 @@ package pusher
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,28 +17,6 @@ type Event struct {
 	Data []byte
 }
 
-// Limits are what a server takes in one request; 0 is no limit.
-type Limits struct {
-	Channels     int // channels of an event published by itself
-	Batch        int // events of a batch, each to one channel
-	RequestBytes int // the whole HTTP request, headers included
-	DataBytes    int // the data of one event
-}
-
-// libraryChannels is what pusher-http-go allows for an event, whatever the server does.
-const libraryChannels = 100
-
-// limitsOf has the limits of each kind of server, as its default
-// configuration sets them. DESIGN.md tells where they come from.
-var limitsOf = map[string]Limits{
-	"pusher": {Channels: 100, Batch: 10, DataBytes: 10 * 1024},
-	"reverb": {Channels: libraryChannels, RequestBytes: 10_000},
-	"soketi": {Channels: 100, Batch: 10, DataBytes: 100 * 1024},
-}
-
-// Servers returns the kinds of server that Config.Server can name, sorted.
-func Servers() []string { return slices.Sorted(maps.Keys(limitsOf)) }
-
 // ErrInvalidEvent is wrapped by the errors about events that no server takes:
 // without a name, channels or data, or with a channel that is not valid.
 // Nothing was sent; it is the caller's mistake.
@@ -51,18 +27,29 @@ type LimitError struct {
 	What  string // what there is too much of
 	Size  int
 	Limit int
+	// Mend names the settings that raise the limit; "" if there are none.
+	Mend string
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("%s: %d, the server takes %d", e.What, e.Size, e.Limit)
+	text := fmt.Sprintf("%s: %d, the server takes %d", e.What, e.Size, e.Limit)
+	if e.Mend != "" {
+		text += "; " + e.Mend
+	}
+	return text
 }
 
-// exceeds returns a *LimitError if size is above a limit that is set.
-func exceeds(what string, size, limit int) error {
-	if limit > 0 && size > limit {
-		return &LimitError{What: what, Size: size, Limit: limit}
+// exceeds returns a *LimitError if size is above a limit that is set; key is
+// that of [pusher] for it.
+func (c *Client) exceeds(what string, size, limit int, key string) error {
+	if limit == 0 || size <= limit {
+		return nil
 	}
-	return nil
+	e := &LimitError{What: what, Size: size, Limit: limit}
+	if setting := c.dialect.Setting; setting != "" && strings.HasSuffix(key, "_bytes") {
+		e.Mend = fmt.Sprintf("raise %s, and %s with it", setting, key)
+	}
+	return e
 }
 
 // maxNameBytes is the most for the name of a channel or an event.
@@ -112,24 +99,22 @@ func (c *Client) Fits(events []Event) error {
 		if err := e.validate(); err != nil {
 			return err
 		}
-		if err := exceeds("bytes of an event's data", len(e.Data), c.limits.DataBytes); err != nil {
+		if err := c.exceeds("bytes of an event's data", len(e.Data), c.limits.DataBytes, "pusher.max_data_bytes"); err != nil {
 			return err
 		}
 		items += len(e.Channels)
 	}
 	var err error
 	if len(events) == 1 {
-		err = exceeds("channels of an event", items, c.limits.Channels)
+		err = c.exceeds("channels of an event", items, c.limits.Channels, "pusher.max_channels")
 	} else {
-		err = exceeds("events in a batch", items, c.limits.Batch)
+		err = c.exceeds("events in a batch", items, c.limits.Batch, "pusher.max_batch")
 	}
 	if err != nil {
 		return err
 	}
-	return exceeds(wholeRequest, c.Size(events), c.limits.RequestBytes)
+	return c.exceeds("bytes of the whole request", c.Size(events), c.limits.RequestBytes, "pusher.max_request_bytes")
 }
-
-const wholeRequest = "bytes of the whole request"
 
 // Cut divides the channels of one event among as few events as fit one request
 // each, in order. The error is as that of Fits: a *LimitError says that the

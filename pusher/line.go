@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,8 @@ type call struct {
 	op  string
 	// read takes the body of a 2xx answer and judges it.
 	read func(io.Reader) error
+	// note, if there is one, looks at the rest of it before.
+	note func(*http.Response)
 }
 
 func (c *Client) newLine() *line {
@@ -86,6 +89,9 @@ func (l *line) exchange(req *http.Request) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if most, err := strconv.Atoi(resp.Header.Get("X-Ratelimit-Limit")); err == nil {
+		l.client.rateLimit.Store(int64(most))
+	}
 	body := &countReader{r: resp.Body, n: &l.client.received}
 	defer func() {
 		// What is left is a line end at most; read, so that the connection can be used again.
@@ -96,6 +102,9 @@ func (l *line) exchange(req *http.Request) (status int, err error) {
 		text, _ := io.ReadAll(io.LimitReader(body, maxErrorBytes))
 		err = statusError(resp.StatusCode, text)
 	} else {
+		if l.call.note != nil {
+			l.call.note(resp)
+		}
 		err = l.call.read(body)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -19,16 +20,44 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chorusd/chorusd/pusher/pushertest"
 	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
+// TestLiveSoketi runs the suite over a real server, with a proxy before it for
+// the faults.
 func TestLiveSoketi(t *testing.T) {
 	soketi := servicestest.StartSoketi(t, services.SoketiOptions{})
+	seen := &seen{}
+	proxy := pushertest.StartProxy(t, soketi.Addr, seen.observe)
 	cfg := liveConfig(soketi)
-	conform(t, server{cfg, func(t *testing.T, channels ...string) subscribed {
-		return subscribe(t, cfg, channels...)
+	cfg.Host = proxy.Addr()
+	conform(t, server{config: cfg, front: proxy, seen: seen})
+}
+
+// TestLiveRateLimit has Soketi refuse more than an event a second: with status
+// 200, and without Retry-After, which comes with success only.
+func TestLiveRateLimit(t *testing.T) {
+	soketi := servicestest.StartSoketi(t, services.SoketiOptions{Settings: map[string]any{
+		"appManager.array.apps": []map[string]any{{
+			"id": services.DefaultAppID, "key": services.DefaultKey, "secret": services.DefaultSecret, "enabled": true,
+			"maxConnections": -1, "maxBackendEventsPerSecond": 1, "maxClientEventsPerSecond": -1, "maxReadRequestsPerSecond": -1,
+			"webhooks": []any{},
+		}},
 	}})
+	c := newClient(t, liveConfig(soketi))
+	var err error
+	within(t, 10*time.Second, "an event is one too many", func() bool {
+		err = c.Publish(t.Context(), anEvent)
+		return err != nil
+	})
+	if e := failure(t, err, Unavailable, http.StatusTooManyRequests); e.RetryAfter != 0 {
+		t.Errorf("RetryAfter = %v", e.RetryAfter)
+	}
+	if got := c.RateLimit(); got != 1 {
+		t.Errorf("RateLimit() = %d, want 1", got)
+	}
 }
 
 // TestLiveRestart has what a publisher sees of a server that goes and comes back.
@@ -104,6 +133,28 @@ func liveConfig(s *services.SoketiServer) Config {
 	cfg := configFor("soketi", s.Addr)
 	cfg.AppID, cfg.Key, cfg.Secret = s.AppID, s.Key, Secret(s.Secret)
 	return cfg
+}
+
+// message is what a subscriber of a channel gets.
+type message struct{ Channel, Name, Data string }
+
+// subscribed is a connection that is subscribed to channels.
+type subscribed struct {
+	messages <-chan message
+	leave    func()
+	send     func(t *testing.T, frame string)
+}
+
+// next returns the next message.
+func (s subscribed) next(t *testing.T) message {
+	t.Helper()
+	select {
+	case m := <-s.messages:
+		return m
+	case <-time.After(10 * time.Second):
+		t.Fatal("no message arrives")
+		return message{}
+	}
 }
 
 // socket is a WebSocket connection to a Pusher-compatible server, with just

@@ -117,7 +117,7 @@ func (c *client) stay(ctx context.Context) {
 func (c *client) connect(ctx context.Context) error {
 	dialing, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	url := fmt.Sprintf("ws://%s/app/%s?protocol=7&client=chorusd-test&version=1", c.stack.soketi.Addr, c.stack.key)
+	url := fmt.Sprintf("ws://%s/app/%s?protocol=7&client=chorusd-test&version=1", c.stack.pusher, c.stack.key)
 	conn, _, err := websocket.Dial(dialing, url, nil)
 	if err != nil {
 		return err

@@ -2,57 +2,38 @@ package main
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/chorusd/chorusd/pusher/pushertest"
 	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
-// crowd is a Pusher server on whose channels many users are said to listen.
+// crowd is many users who listen to a Pusher server.
 type crowd struct {
-	mu       sync.Mutex
-	channels []string
+	server *pushertest.Server
+	leave  func()
 }
 
 func newCrowd(t *testing.T) (c *crowd, addr string) {
 	t.Helper()
-	c = &crowd{}
-	server := httptest.NewServer(c)
-	t.Cleanup(server.Close)
-	return c, strings.TrimPrefix(server.URL, "http://")
+	server := startFake(t, pushertest.Options{Kind: pushertest.Soketi})
+	return &crowd{server: server, leave: func() {}}, server.Addr()
 }
 
-func (c *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	if r.Method != http.MethodGet {
-		fmt.Fprint(w, "{}")
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fmt.Fprint(w, `{"channels":{`)
-	separator := ""
-	for _, name := range c.channels {
-		fmt.Fprintf(w, `%s%q:{"subscription_count":1,"occupied":true}`, separator, name)
-		separator = ","
-	}
-	fmt.Fprint(w, "}}")
-}
-
-// listen has users listen, from one on, every so manieth, so many of them.
+// listen has users listen, from one on, every so manieth, so many of them, in
+// place of those before.
 func (c *crowd) listen(from, step, count int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.channels = c.channels[:0]
+	var channels []string
 	for n := range count {
-		c.channels = append(c.channels, fmt.Sprintf("private-chorus.user.%d", from+n*step))
+		channels = append(channels, fmt.Sprintf("private-chorus.user.%d", from+n*step))
 	}
+	before := c.leave
+	c.leave = c.server.Subscribe(nil, channels...)
+	before()
 }
 
 // crowdTables have members of platforms, and rows below posts.

@@ -31,7 +31,7 @@ type examined struct {
 	problems problems
 	// passing are those that waiting may mend: a server that is away.
 	passing problems
-	// warnings are of a mapping that may not be meant as it is.
+	// warnings are of what may not be meant as it is.
 	warnings problems
 }
 
@@ -132,25 +132,48 @@ func (x *examined) examineMySQL(ctx context.Context, cfg Config) []mapping.Probl
 
 func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logger) {
 	at := origin{source: sourceServer, name: "Pusher server " + cfg.Pusher.Host}
+	if cfg.Pusher.Server == pusher.Auto {
+		kind, err := pusher.Detect(ctx, cfg.Pusher, log, pusher.Options{})
+		if unknown, ok := errors.AsType[*pusher.UnknownServerError](err); ok {
+			x.problems.add(at, "%v", unknown)
+			return
+		} else if err != nil {
+			x.addPusher(at, err)
+			return
+		}
+		cfg.Pusher.Server = kind
+	}
 	client, err := pusher.New(cfg.Pusher, log, pusher.Options{})
 	if err != nil {
 		x.problems.add(at, "%v", err)
 		return
 	}
 	x.publisher = client
-	var e *pusher.Error
-	switch _, err := client.Channels(ctx, "private-"); {
-	case err == nil:
-		if knows, err := client.KnowsKey(ctx); err != nil {
-			log.Info("the Pusher server does not tell whether it knows pusher.key", "error", err)
-		} else if !knows {
-			x.problems.add(at, "it knows no app with this key; set pusher.key to that of the server's app")
-		}
-	case errors.As(err, &e) && e.Class == pusher.Misconfigured:
-		x.problems.add(at, "%v; see that pusher.host, pusher.tls, pusher.app_id, pusher.key and pusher.secret are those of the server's app", err)
-	default:
-		x.passing.add(at, "%v; see that the server runs and that pusher.host is its address", err)
+	if _, err := client.Channels(ctx, "private-"); err != nil {
+		x.addPusher(at, err)
+		return
 	}
+	if knows, err := client.KnowsKey(ctx); err != nil {
+		log.Info("the Pusher server does not tell whether it knows pusher.key", "error", err)
+	} else if !knows {
+		x.problems.add(at, "it knows no app with this key; set pusher.key to that of the server's app")
+	}
+	kind := client.Dialect()
+	if cfg.Webhooks.Listen != "" && !kind.Webhooks {
+		x.warnings.add(cfg.at("webhooks.listen"), "webhooks.listen is set, and %s sends no webhooks; leave it empty", kind.Title)
+	}
+	if most := client.RateLimit(); most > 0 && kind.RateSetting != "" {
+		x.warnings.add(at, "it says that it limits requests (X-RateLimit-Limit: %d), which publishing has to wait for; raise %s", most, kind.RateSetting)
+	}
+}
+
+// addPusher reports a request to the Pusher server that failed.
+func (x *examined) addPusher(at origin, err error) {
+	if e, ok := errors.AsType[*pusher.Error](err); ok && e.Class == pusher.Misconfigured {
+		x.problems.add(at, "%v; see that pusher.host, pusher.tls, pusher.app_id, pusher.key and pusher.secret are those of the server's app", err)
+		return
+	}
+	x.passing.add(at, "%v; see that the server runs and that pusher.host is its address", err)
 }
 
 func (x *examined) examineLaravel(ctx context.Context, cfg Config, log *slog.Logger) {
@@ -203,8 +226,8 @@ func checkCommand() *cobra.Command {
 		if err := x.checkStart(cmd.Context(), cfg); err != nil {
 			return refusal(err)
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "all is well: %d tables of %s on %s, Redis %s, Pusher server %s\n",
-			len(cfg.Tables), cfg.MySQL.Database, x.server.Version, cfg.Redis.Addr, cfg.Pusher.Host)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "all is well: %d tables of %s on %s, Redis %s, Pusher server %s\nthe Pusher server is %s and takes %s\n",
+			len(cfg.Tables), cfg.MySQL.Database, x.server.Version, cfg.Redis.Addr, cfg.Pusher.Host, x.publisher.Dialect().Title, x.publisher.Limits())
 		return err
 	})
 	run := cmd.RunE

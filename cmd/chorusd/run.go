@@ -55,8 +55,10 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 		return nil
 	}
 	for _, line := range x.warnings.lines() {
-		log.Warn("the mapping may not be meant as it is", "warning", line)
+		log.Warn("the configuration may not be meant as it is", "warning", line)
 	}
+
+	log.Info("the Pusher server is known", "kind", x.publisher.Dialect().Name, "limits", x.publisher.Limits().String())
 
 	// The addresses are taken before anything is changed, so that a second
 	// chorusd started by mistake ends here.

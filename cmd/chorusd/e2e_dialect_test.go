@@ -1,0 +1,76 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chorusd/chorusd/pusher/pushertest"
+	"github.com/chorusd/chorusd/tools/services"
+)
+
+// startFake starts a Pusher server in memory, with the app of a stack.
+func startFake(t *testing.T, opts pushertest.Options) *pushertest.Server {
+	t.Helper()
+	opts.AppID, opts.Key, opts.Secret = services.DefaultAppID, services.DefaultKey, services.DefaultSecret
+	return pushertest.Start(t, opts)
+}
+
+// TestServerKinds finds out which kind of Pusher server there is, says what it
+// takes, and publishes to it.
+func TestServerKinds(t *testing.T) {
+	t.Parallel()
+	for kind, words := range map[string]string{
+		pushertest.Reverb:  "the Pusher server is Laravel Reverb and takes 100 channels per event, 10000 bytes per request\n",
+		pushertest.Sockudo: "the Pusher server is Sockudo and takes 100 channels per event, 10 events per batch, 102400 bytes of data per event\n",
+		"a real Soketi":    "the Pusher server is Soketi and takes 100 channels per event, 10 events per batch, 102400 bytes of data per event\n",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			on := onServers{}
+			if kind != "a real Soketi" {
+				on.pusher = startFake(t, pushertest.Options{Kind: kind}).Addr()
+			}
+			s := newStack(t, on, channelTables, channelSchema)
+			s.env = []string{"CHORUSD_PUSHER_SERVER=auto"}
+			if code, out := s.run(t, "check"); code != 0 || !strings.HasSuffix(out, words) {
+				t.Errorf("check exits with %d, and does not say %q:\n%s", code, words, out)
+			}
+			d := s.start(t)
+			c := s.subscribe(t, "chorus.user.7")
+			d.awaitActive(t, 1)
+			s.db.MustExec(t, "INSERT INTO notes VALUES (1, 7, 'a')", "UPDATE notes SET body = 'b'")
+			c.awaitTexts(t, "chorus.user.7", true,
+				`create notes 1 {"id":1,"user_id":7,"body":"a"}`, `update notes 1 {"id":1,"user_id":7,"body":"b"}`)
+		})
+	}
+}
+
+// TestUnknownServerKind does not guess, and says what to set.
+func TestUnknownServerKind(t *testing.T) {
+	t.Parallel()
+	fake := startFake(t, pushertest.Options{Kind: pushertest.Pusher}) // not at a host of Pusher's
+	s := newStack(t, onServers{pusher: fake.Addr()}, channelTables, channelSchema)
+	s.env = []string{"CHORUSD_PUSHER_SERVER=auto"}
+	s.refused(t, fake.Addr(), "it is not surely one of", `set pusher.server to the kind that it behaves like, for example server = "pusher"`)
+	s.env = []string{"CHORUSD_PUSHER_SERVER=pusher", "CHORUSD_PUSHER_MAX_CHANNELS=7"}
+	if code, out := s.run(t, "check"); code != 0 || !strings.Contains(out, "takes 7 channels per event") {
+		t.Errorf("check exits with %d:\n%s", code, out)
+	}
+}
+
+// TestServerWarnings says what a kind of server makes of the configuration.
+func TestServerWarnings(t *testing.T) {
+	t.Parallel()
+	fake := startFake(t, pushertest.Options{Kind: pushertest.Reverb})
+	s := newStack(t, onServers{pusher: fake.Addr()}, channelTables, channelSchema)
+	s.env = []string{"CHORUSD_PUSHER_SERVER=reverb", "CHORUSD_WEBHOOKS_LISTEN=" + freeAddr(t)}
+	if code, out := s.run(t, "check"); code != 0 || !strings.Contains(out, "Laravel Reverb sends no webhooks") {
+		t.Errorf("check exits with %d:\n%s", code, out)
+	}
+
+	limited := startFake(t, pushertest.Options{Kind: pushertest.Sockudo, RequestsPerMinute: 100})
+	s.env = []string{"CHORUSD_PUSHER_HOST=" + limited.Addr(), "CHORUSD_PUSHER_SERVER=sockudo"}
+	if code, out := s.run(t, "check"); code != 0 || !strings.Contains(out, "X-RateLimit-Limit: 100") || !strings.Contains(out, "rate_limiter.api_rate_limit") {
+		t.Errorf("check exits with %d:\n%s", code, out)
+	}
+}
