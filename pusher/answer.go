@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 const (
@@ -43,22 +45,22 @@ func (v verdict) err() error {
 // readPublished judges the body of a 2xx answer to events: {} (Pusher, Reverb),
 // {"ok":true} (Soketi) or {"batch":…} with whatever in it.
 func readPublished(r io.Reader) error {
-	dec := json.NewDecoder(bounded(r, maxPublishedBytes))
-	var body json.RawMessage
-	if err := dec.Decode(&body); err != nil {
-		return badAnswer(err)
+	dec := newDecoder(r, maxPublishedBytes)
+	body, err := dec.ReadValue()
+	if err != nil {
+		return dec.judge(err)
 	}
 	if body[0] != '{' {
 		return noPusher("no JSON object")
 	}
 	var v verdict
 	if err := json.Unmarshal(body, &v); err != nil {
-		return badAnswer(err)
+		return noPusher(err.Error())
 	}
 	if err := v.err(); err != nil {
 		return err
 	}
-	return end(dec)
+	return dec.end()
 }
 
 // channelList reads the answer to a request for channels:
@@ -69,33 +71,34 @@ type channelList struct {
 	found  bool // there was a list
 }
 
-// read takes the body of a 2xx answer, piece by piece: it can be megabytes.
+// read takes the body of a 2xx answer as it arrives, which can be megabytes:
+// of what was read nothing is kept but the names.
 func (l *channelList) read(r io.Reader) error {
-	dec := json.NewDecoder(bounded(r, maxListBytes))
-	if err := expect(dec, json.Delim('{')); err != nil {
+	dec := newDecoder(r, maxListBytes)
+	if err := dec.expect('{'); err != nil {
 		return err
 	}
 	var v verdict
-	for dec.More() {
-		key, err := dec.Token()
+	for dec.PeekKind() != '}' {
+		key, err := dec.ReadToken()
 		if err != nil {
-			return badAnswer(err)
+			return dec.judge(err)
 		}
-		switch key {
+		switch key.String() {
 		case "channels":
 			err = l.readChannels(dec)
 		case "error":
-			err = badAnswer(dec.Decode(&v.Error))
+			err = dec.value(&v.Error)
 		case "code":
-			err = badAnswer(dec.Decode(&v.Code))
+			err = dec.value(&v.Code)
 		default:
-			err = skip(dec)
+			err = dec.skip()
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := expect(dec, json.Delim('}')); err != nil {
+	if err := dec.expect('}'); err != nil {
 		return err
 	}
 	if err := v.err(); err != nil {
@@ -104,85 +107,119 @@ func (l *channelList) read(r io.Reader) error {
 	if !l.found {
 		return noPusher("an answer without a list of channels")
 	}
-	return end(dec)
+	return dec.end()
 }
 
-func (l *channelList) readChannels(dec *json.Decoder) error {
-	opening, err := dec.Token()
+func (l *channelList) readChannels(dec *decoder) error {
+	opening, err := dec.ReadToken()
 	if err != nil {
-		return badAnswer(err)
+		return dec.judge(err)
 	}
 	l.found = true
-	switch opening {
-	case json.Delim('['):
-		return expect(dec, json.Delim(']'))
-	case json.Delim('{'):
+	switch opening.Kind() {
+	case '[':
+		return dec.expect(']')
+	case '{':
 	default:
-		return noPusher(fmt.Sprintf("channels that are %v", opening))
+		return noPusher("channels that are " + opening.String())
 	}
-	for dec.More() {
-		name, err := dec.Token()
+	for dec.PeekKind() != '}' {
+		token, err := dec.ReadToken()
 		if err != nil {
-			return badAnswer(err)
-		}
-		if err := skip(dec); err != nil {
-			return err
+			return dec.judge(err)
 		}
 		// A server that does not know the parameter sends all of them.
-		if name := name.(string); strings.HasPrefix(name, l.prefix) {
+		if name := token.String(); strings.HasPrefix(name, l.prefix) {
 			l.names = append(l.names, name)
 		}
+		if err := dec.skip(); err != nil {
+			return err
+		}
 	}
-	return expect(dec, json.Delim('}'))
+	return dec.expect('}')
 }
 
-// expect reads a token and returns an error if it is another one.
-func expect(dec *json.Decoder, want json.Delim) error {
-	got, err := dec.Token()
-	if err != nil {
-		return badAnswer(err)
+// decoder reads an answer token by token, as it arrives. The errors of its own
+// methods are judged.
+type decoder struct {
+	*jsontext.Decoder
+	body *body
+}
+
+func newDecoder(r io.Reader, limit int64) *decoder {
+	body := &body{r: http.MaxBytesReader(nil, io.NopCloser(r), limit)}
+	return &decoder{
+		Decoder: jsontext.NewDecoder(body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)),
+		body:    body,
 	}
-	if got != want {
-		return noPusher(fmt.Sprintf("%v where %v belongs", got, want))
+}
+
+// body keeps why it could not be read on.
+type body struct {
+	r   io.Reader
+	err error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
+}
+
+// judge tells an answer that breaks off, which may be the network's doing,
+// from one that no Pusher server gives. A nil error stays nil.
+func (d *decoder) judge(err error) error {
+	large, tooLarge := errors.AsType[*http.MaxBytesError](d.body.err)
+	switch {
+	case err == nil:
+		return nil
+	case tooLarge:
+		return noPusher(fmt.Sprintf("more than %d bytes", large.Limit))
+	case d.body.err != nil:
+		return d.body.err
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
+	default:
+		return noPusher(err.Error())
+	}
+}
+
+// value reads a value of any kind.
+func (d *decoder) value(into any) error {
+	value, err := d.ReadValue()
+	if err == nil {
+		err = json.Unmarshal(value, into)
+	}
+	return d.judge(err)
+}
+
+// skip reads a value that nobody wants.
+func (d *decoder) skip() error { return d.judge(d.SkipValue()) }
+
+// expect reads a token and returns an error if it is of another kind.
+func (d *decoder) expect(want jsontext.Kind) error {
+	got, err := d.ReadToken()
+	if err != nil {
+		return d.judge(err)
+	}
+	if got.Kind() != want {
+		return noPusher(fmt.Sprintf("%v where %v belongs", got.Kind(), want))
 	}
 	return nil
 }
 
 // end returns an error if anything but white space is left.
-func end(dec *json.Decoder) error {
-	switch _, err := dec.Token(); {
-	case errors.Is(err, io.EOF):
+func (d *decoder) end() error {
+	switch _, err := d.ReadToken(); {
+	case errors.Is(err, io.EOF) && d.body.err == nil:
 		return nil
 	case err != nil:
-		return badAnswer(err)
+		return d.judge(err)
 	default:
 		return noPusher("more than one JSON value")
 	}
-}
-
-// bounded makes reading more than limit bytes an error.
-func bounded(r io.Reader, limit int64) io.Reader {
-	return http.MaxBytesReader(nil, io.NopCloser(r), limit)
-}
-
-// skip reads a value.
-func skip(dec *json.Decoder) error {
-	var value json.RawMessage
-	return badAnswer(dec.Decode(&value))
-}
-
-// badAnswer tells an answer that breaks off, which may be the network's doing,
-// from one that no Pusher server gives. A nil error stays nil.
-func badAnswer(err error) error {
-	_, syntax := errors.AsType[*json.SyntaxError](err)
-	_, kind := errors.AsType[*json.UnmarshalTypeError](err)
-	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return noPusher(fmt.Sprintf("more than %d bytes", large.Limit))
-	}
-	if syntax || kind {
-		return noPusher(err.Error())
-	}
-	return err
 }
 
 func noPusher(problem string) *Error {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chorusd/chorusd/pusher/pushertest"
 )
 
 // recordedAnswers reads testdata/{kind}-http.jsonl: the raw answers by case.
@@ -86,19 +88,76 @@ func TestListsThatAreNone(t *testing.T) {
 	}
 }
 
+// TestLongList lists 100,000 channels of a server, of which others are left out.
 func TestLongList(t *testing.T) {
-	var b strings.Builder
-	b.WriteString(`{"other":[{"a":1}],"channels":{"public":{}`)
-	for i := range 50_000 {
-		fmt.Fprintf(&b, `,"private-chorus.user.%d":{"subscription_count":1,"occupied":true}`, i)
+	fake := pushertest.Start(t, pushertest.Options{Kind: pushertest.Soketi})
+	names := []string{"public"}
+	for i := range 100_000 {
+		names = append(names, fmt.Sprintf("private-chorus.user.%d", i))
 	}
-	b.WriteString(`}}`)
-	list := channelList{prefix: "private-"}
-	if err := list.read(strings.NewReader(b.String())); err != nil {
+	defer fake.Subscribe(nil, names...)()
+	got, err := newClient(t, configFor("soketi", fake.Addr())).Channels(t.Context(), "private-")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list.names) != 50_000 || slices.Contains(list.names, "public") {
-		t.Errorf("%d names, want 50000 private ones", len(list.names))
+	if !slices.Equal(got, names[1:]) {
+		t.Errorf("%d names, want the %d private ones", len(got), len(names)-1)
+	}
+	// One that does not know the parameter.
+	list := channelList{prefix: "private-"}
+	if err := list.read(strings.NewReader(`{"other":[{"a":1}],"channels":{"public":{},"private-a":{"x":[1]}}}`)); err != nil || !slices.Equal(list.names, []string{"private-a"}) {
+		t.Errorf("the names are %q, %v", list.names, err)
+	}
+}
+
+// arriving is the answer of a Soketi with so many channels, a few at a time.
+type arriving struct {
+	list            *channelList // that reads it
+	channels, given int
+	text            string
+	behind          int // the most channels that were given and not yet read
+}
+
+func (a *arriving) Read(p []byte) (int, error) {
+	if a.text == "" {
+		a.behind = max(a.behind, a.given-len(a.list.names))
+		switch {
+		case a.given > a.channels:
+			return 0, io.EOF
+		case a.given == 0:
+			a.text = `{"channels":{`
+		default:
+			a.text = ","
+		}
+		if a.given == a.channels {
+			a.text = "}}"
+		} else {
+			a.text += fmt.Sprintf(`"private-chorus.user.%d":{"subscription_count":1,"occupied":true}`, a.given)
+		}
+		a.given++
+	}
+	n := copy(p, a.text)
+	a.text = a.text[n:]
+	return n, nil
+}
+
+// The list is read as it arrives: however long it is, a few kilobytes of it are
+// held, and what is allocated is the names.
+func TestListsAreReadAsTheyArrive(t *testing.T) {
+	const channels = 100_000
+	allocs := testing.AllocsPerRun(1, func() {
+		list := channelList{prefix: "private-"}
+		answer := &arriving{list: &list, channels: channels}
+		if err := list.read(answer); err != nil || len(list.names) != channels {
+			t.Fatalf("%d names, %v", len(list.names), err)
+		}
+		if answer.behind > 1000 {
+			t.Errorf("%d channels had arrived and were not read", answer.behind)
+		}
+	})
+	const ofTheAnswer = 4 // in arriving.Read, for a channel
+	if most := float64((1 + ofTheAnswer) * channels * 11 / 10); allocs > most {
+		t.Errorf("%.0f allocations for %d channels, want %.0f at most", allocs, channels, most)
 	}
 }
 
@@ -150,4 +209,32 @@ func FuzzPublished(f *testing.F) {
 			t.Errorf("the error is not one line: %q", e)
 		}
 	})
+}
+
+// longList is the answer of a Soketi with so many channels.
+func longList(channels int) string {
+	var b strings.Builder
+	b.WriteString(`{"channels":{`)
+	for i := range channels {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `"private-chorus.user.%d":{"subscription_count":1,"occupied":true}`, 1_000_000+i)
+	}
+	b.WriteString(`}}`)
+	return b.String()
+}
+
+// BenchmarkChannels reads the list of 100,000 channels that a poll brings.
+func BenchmarkChannels(b *testing.B) {
+	const channels = 100_000
+	text := longList(channels)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		list := channelList{prefix: "private-"}
+		if err := list.read(strings.NewReader(text)); err != nil || len(list.names) != channels {
+			b.Fatal(len(list.names), err)
+		}
+	}
 }
