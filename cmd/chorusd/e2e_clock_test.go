@@ -73,3 +73,37 @@ where = "until > now"
 		c.awaitTexts(t, "chorus.user.8", false, brought("posts", 2))
 	})
 }
+
+// TestClockOfAFirstRunThatIsKilled: the next run tells what the clock has brought
+// since, even if the first one lived for a moment only.
+func TestClockOfAFirstRunThatIsKilled(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind services.Kind) {
+		s := newStack(t, onServers{kind: kind}, `
+[tables.posts]
+fields = ["id"]
+visible_to = ["user:{user_id}"]
+where = "published_at <= now"
+`, "CREATE TABLE posts (id INT PRIMARY KEY, user_id INT NOT NULL, published_at DATETIME(3) NULL, KEY (published_at))")
+		c := s.subscribe(t, "chorus.user.7")
+		d := s.start(t)
+		d.awaitActive(t, 1)
+		begun, _ := s.checkpoint(t)
+		s.db.MustExec(t, "INSERT INTO posts VALUES (1, 7, UTC_TIMESTAMP(3) + INTERVAL 1 SECOND)")
+		eventually(t, "the post was read", func() bool {
+			now, _ := s.checkpoint(t)
+			return now.LastSeq > begun.LastSeq
+		})
+		d.kill(t)
+		eventually(t, "its time has come", func() bool {
+			var come bool // MariaDB notes whole seconds
+			err := s.db.QueryRow("SELECT published_at < UTC_TIMESTAMP(3) - INTERVAL 1 SECOND FROM posts").Scan(&come)
+			return err == nil && come
+		})
+		s.db.MustExec(t, "INSERT INTO posts VALUES (2, 7, NULL)") // is of a later time
+		s.start(t)
+		eventually(t, "the post is there", func() bool {
+			texts := c.texts("chorus.user.7")
+			return len(texts) > 0 && texts[len(texts)-1] == `update posts 1 {"id":1}`
+		})
+	})
+}

@@ -245,7 +245,9 @@ func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *s
 		}
 		start.Generation, start.Seq = harmonic.NewGeneration(), harmonic.Seq(issued)
 		if cfg.MySQL.Start == binlog.StartNow {
-			start.Clock = time.Now()
+			// The database's clock may be another one; what was crossed in a
+			// minute is told of once more at the worst.
+			start.Clock = time.Now().Add(-time.Minute)
 		}
 		log.Info("first run", "start", cfg.MySQL.Start, "position", start.From.String())
 		return begin(ctx, x, start, mark)
@@ -284,8 +286,14 @@ func findStart(ctx context.Context, cfg Config, x *examined) (binlog.Position, e
 	return start.Find(ctx, x.binlog, x.server)
 }
 
-// begin makes the first checkpoint, before anything is read.
+// begin saves the clock, if it is known, and makes the first checkpoint, before
+// anything is read.
 func begin(ctx context.Context, x *examined, start relay.Config, mark marker) (relay.Config, error) {
+	if !start.Clock.IsZero() {
+		if err := x.store.SaveClock(ctx, start.Clock); err != nil {
+			return start, err
+		}
+	}
 	err := x.store.SaveCheckpoint(ctx, redisstate.Checkpoint{
 		Source: start.Source, Position: start.From.String(), LastSeq: uint64(start.Seq),
 		Generation: uint64(start.Generation), MappingHash: x.mapper.Hash(), SavedAt: time.Now(),
