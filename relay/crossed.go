@@ -109,8 +109,29 @@ func (r *Relay) crossed(p *mapping.Plan, row *binlog.Row, now time.Time) (told t
 	return told, at.After(told)
 }
 
+// clockLead is by how much a clock that an app reads rows by may be ahead of the
+// log's: MariaDB notes commits in whole seconds, what a commit changes is seen
+// some time after the one that it notes, and apps have clocks of their own.
+const clockLead = 2 * time.Second
+
+// ahead is a clock that an app may have read a row by already, and that is on
+// the other side of its bound; ok is false if there is none.
+func (r *Relay) ahead(p *mapping.Plan, row *binlog.Row, now time.Time) (clock time.Time, ok bool) {
+	at, ok := p.Crosses(row)
+	clock = now.Add(clockLead)
+	return clock, ok && at.After(now) && !at.After(clock)
+}
+
+// anotherClock says whether somebody may have a row, or not, by another clock
+// than that of now.
+func (r *Relay) anotherClock(p *mapping.Plan, row *binlog.Row, now time.Time) bool {
+	_, crossed := r.crossed(p, row, now)
+	_, ahead := r.ahead(p, row, now)
+	return crossed || ahead
+}
+
 // bounds notes when the clock is to bring or take away a record that changes,
-// and says whether it has just done that with what it was before.
+// and says whether it may just have done that with what it was before.
 func (r *Relay) bounds(t *routed, c *binlog.Change, leader *mapping.Plan) (crossed bool, err error) {
 	plans, err := r.mapper.Plans(c.Table())
 	if err != nil {
@@ -121,8 +142,7 @@ func (r *Relay) bounds(t *routed, c *binlog.Change, leader *mapping.Plan) (cross
 			continue
 		}
 		if c.Before != nil {
-			_, ok := r.crossed(p, c.Before, t.old.Now())
-			crossed = crossed || ok
+			crossed = crossed || r.anotherClock(p, c.Before, t.old.Now())
 		}
 		if c.After != nil {
 			if at, ok := p.Crosses(c.After); ok {

@@ -100,6 +100,14 @@ type pick struct {
 	at, of int
 }
 
+// atClock is a view by another clock.
+type atClock struct {
+	mapping.View
+	clock time.Time
+}
+
+func (v atClock) Now() time.Time { return v.clock }
+
 // pastOf is the view by which a row was seen.
 func (r *Relay) pastOf(plan *mapping.Plan, row *binlog.Row, view mapping.View) *pastView {
 	v := &pastView{View: view, past: r.past, wide: true}

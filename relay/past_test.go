@@ -244,6 +244,54 @@ func TestWhereabouts(t *testing.T) {
 	}
 }
 
+// TestWhereaboutsOfRowsThatAnAppReadsBefore: an app whose clock is ahead has
+// shown a row, which is another one, or gone, before it is time.
+func TestWhereaboutsOfRowsThatAnAppReadsBefore(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	const from, until = "expires_at <= now", "expires_at > now"
+	for _, c := range []struct {
+		about, where  string
+		before, after string // when its time is; empty: there is no row
+		gone, come    string
+		nothing       bool
+	}{
+		{about: "it is gone", where: from, before: "2026-11-23 12:00:01", gone: "1"},
+		{about: "it is put off", where: from, before: "2026-11-23 12:00:01", after: "2026-11-23 13:00:00", gone: "1"},
+		{about: "it is soon as well", where: from, before: "2026-11-23 12:00:01", after: "2026-11-23 12:00:02"},
+		{about: "it is there", where: from, before: "2026-11-23 12:00:01", after: "2026-11-23 12:00:00", come: "1"},
+		{about: "it was not to be seen soon", where: from, before: "2026-11-23 12:00:03", nothing: true},
+		{about: "it has ended for the app", where: until, before: "2026-11-23 12:00:01", after: "2026-11-23 13:00:00", come: "1"},
+	} {
+		t.Run(c.about, func(t *testing.T) {
+			m := notesMapper(t, c.where)
+			v := &sights{users: map[mapping.UserKey]*mapping.User{}, in: map[mapping.UserKey][]mapping.ScopeKey{}, now: now, parents: map[mapping.ParentRef]mapping.Parent{
+				parentOf(posts, "5"): leading("8"), parentOf(threads, "8"): leading("3"),
+			}}
+			v.connect("1", "admin", "team:3")
+			v.connect("2", "dev")
+			r := &Relay{mapper: m, past: newPast(), timers: newTimers(now)}
+			r.timers.add("notes")
+			plan, err := m.PlanOf("notes", notes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			image := func(at string) imageOf {
+				if at == "" {
+					return imageOf{nil, v}
+				}
+				return imageOf{binlog.TextRow(notes, [][]byte{[]byte("1"), []byte("5"), []byte("x"), []byte(at)}), v}
+			}
+			w, ok, err := r.whereabouts(plan, image(c.before), image(c.after))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if gone, come := names(w.gone), names(w.come); ok == c.nothing || gone != c.gone || come != c.come {
+				t.Errorf("told: %v; gone from %q and come to %q, want %q and %q", ok, gone, come, c.gone, c.come)
+			}
+		})
+	}
+}
+
 // notesMapper maps notes for those of the team that their path leads to.
 func notesMapper(t *testing.T, where string) *mapping.Mapper {
 	t.Helper()

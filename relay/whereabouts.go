@@ -26,6 +26,10 @@ type whereabouts struct {
 // must be known, see pastNeeds.
 func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w whereabouts, ok bool, err error) {
 	v := r.pastOf(plan, before.row, before.view)
+	ahead, soon := r.ahead(plan, before.row, before.view.Now())
+	if soon {
+		v.clock = ahead
+	}
 	scopes, err := plan.Scopes(nil, before.row, v)
 	if err != nil {
 		return w, false, err
@@ -64,6 +68,17 @@ func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w wherea
 		certainChannels = meet(certainChannels, first, s.Shared, func(name string) string { return name })
 	}
 	r.past.users(func(user mapping.UserKey) { delete(certain, user) })
+	if soon { // who sees it then is told when it is time
+		if err := plan.See(&s, after.row, atClock{after.view, ahead}); err != nil {
+			return w, false, err
+		}
+		for _, u := range s.Users {
+			delete(had, u.Key)
+		}
+		for _, name := range s.Shared {
+			delete(hadChannels, name)
+		}
+	}
 	if err := plan.See(&s, after.row, after.view); err != nil {
 		return w, false, err
 	}
@@ -277,7 +292,7 @@ func (r *Relay) pastNeedsOf(refs []mapping.ParentRef, c *binlog.Change, old mapp
 		return refs, err
 	}
 	for _, plan := range plans {
-		if _, crossed := r.crossed(plan, c.Before, old.Now()); !crossed && r.past.empty() {
+		if !r.anotherClock(plan, c.Before, old.Now()) && r.past.empty() {
 			continue
 		}
 		if refs, err = r.pastNeeds(refs, plan, c.Before, old); err != nil {
