@@ -146,7 +146,7 @@ func sameKey(p memberPlan, c *binlog.Change) bool {
 
 // add counts rows that grant the same to a user, if it is connected.
 func (s *State) add(g grant, rows int) error {
-	c := s.users[g.user]
+	c := s.users.Get(g.user, nil)
 	if c == nil {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (s *State) describe(user mapping.UserKey, attributes []filter.Value, exists
 			l.written = s.tx.number
 		}
 	}
-	c := s.users[user]
+	c := s.users.Get(user, nil)
 	switch {
 	case c == nil || !exists && c.written == s.tx.number:
 		return nil
@@ -272,7 +272,7 @@ func (s *State) Commit() Effects {
 			}
 		}
 		if len(at.group.members) == 0 {
-			delete(s.scopes, at.group.scope)
+			s.scopes.Delete(at.group.scope)
 		}
 	}
 	for _, c := range s.tx.changed {

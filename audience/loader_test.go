@@ -115,7 +115,7 @@ func TestActivation(t *testing.T) {
 	}
 	took := time.Since(start)
 	memberships := 0
-	for _, g := range s.scopes {
+	for _, g := range s.scopes.All() {
 		memberships += len(g.members)
 	}
 	t.Logf("%d users with %d memberships of %d rows are live after %s; Finish of %d users took up to %s",

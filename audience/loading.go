@@ -79,7 +79,7 @@ type opening struct {
 // nothing is known of the user: from here on its changes are collected, and it
 // is to be read at a point that covers all that was applied so far.
 func (s *State) Open(user mapping.UserKey, template int, channel string) (l Load, load bool) {
-	if c := s.users[user]; c != nil {
+	if c := s.users.Get(user, nil); c != nil {
 		c.opened = with(c.opened, opening{template, channel})
 		s.replace(c, s.version(c.user, c.user.Subject.Attributes, c.opened))
 		return Load{}, false
@@ -106,7 +106,7 @@ func (s *State) Close(user mapping.UserKey, template int, channel string) {
 		}
 		return
 	}
-	c := s.users[user]
+	c := s.users.Get(user, nil)
 	if c == nil {
 		return
 	}
@@ -137,7 +137,7 @@ func (s *State) Reset(tenant string) []Load {
 			everybody[user] = at.opened
 		}
 	}
-	for user, c := range s.users {
+	for user, c := range s.users.All() {
 		if c.user.Tenant == tenant {
 			everybody[user] = c.opened
 			s.leave(c)

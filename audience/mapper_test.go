@@ -101,7 +101,7 @@ func TestChannelsByAttributes(t *testing.T) {
 	}
 	mine, other := textRow(users, "7", "3", "editor"), textRow(users, "7", "4", "editor")
 	fx, notes := commit(t, s, insert(mine))
-	if is := s.users["7"].user; is.Channels[0] != "private-chorus.3.user.7" || len(fx.Users) != 1 || notes != "7 ;" {
+	if is := s.users.Get("7", nil).user; is.Channels[0] != "private-chorus.3.user.7" || len(fx.Users) != 1 || notes != "7 ;" {
 		t.Errorf("the row is there, the channels are %q, the effects %+v, the notes %s", is.Channels, fx, notes)
 	}
 	s.Begin()
@@ -115,16 +115,16 @@ func TestChannelsByAttributes(t *testing.T) {
 	if fx := s.Commit(); len(fx.Users) != 1 || fx.Users[0].Was != old.User("7") && fx.Users[0].Is == fx.Users[0].Was {
 		t.Errorf("effects %+v", fx)
 	}
-	if s.Open("7", 0, "private-chorus.4.user.7"); s.users["7"].user.Channels[0] != "private-chorus.4.user.7" {
+	if s.Open("7", 0, "private-chorus.4.user.7"); s.users.Get("7", nil).user.Channels[0] != "private-chorus.4.user.7" {
 		t.Error("the channel of the new team is not the user's")
 	}
 	// A client of before comes again and goes, which is nothing to the new one.
 	s.Open("7", 0, "private-chorus.3.user.7")
-	if s.Close("7", 0, "private-chorus.3.user.7"); s.users["7"].user.Channels[0] != "private-chorus.4.user.7" {
+	if s.Close("7", 0, "private-chorus.3.user.7"); s.users.Get("7", nil).user.Channels[0] != "private-chorus.4.user.7" {
 		t.Error("another channel took the user's")
 	}
 	s.Close("7", 0, "private-chorus.3.user.7")
-	if s.Close("7", 0, "private-chorus.4.user.7"); s.users["7"] != nil {
+	if s.Close("7", 0, "private-chorus.4.user.7"); s.users.Get("7", nil) != nil {
 		t.Error("the user is there without a channel")
 	}
 }
@@ -146,9 +146,9 @@ func TestTenants(t *testing.T) {
 	_, notes := commit(t, s, insert(textRow(shapes[0], "1", "3", "7")))
 	_, now := s.Views()
 	if !now.IsMember(a, "a/team:3") || now.IsMember(b, "b/team:3") || now.IsMember(b, "a/team:3") || notes != "a/7 a/team:3;" {
-		t.Errorf("members of a's team: %v, of b's: %v; notes %s", now.Members("a/team:3"), now.Members("b/team:3"), notes)
+		t.Errorf("members of a's team: %v, of b's: %v; notes %s", now.Members("a/team:3", nil), now.Members("b/team:3", nil), notes)
 	}
-	if len(now.Everyone("a")) != 1 || now.Everyone("b")[0] != b || now.Members("b/public")[0] != b || len(now.Everyone("")) != 0 {
+	if len(now.Everyone("a")) != 1 || now.Everyone("b")[0] != b || now.Members("b/public", nil)[0] != b || len(now.Everyone("")) != 0 {
 		t.Errorf("everyone of a: %v, of b: %v", now.Everyone("a"), now.Everyone("b"))
 	}
 	l := NewLoader(func() *mapping.Mapper { return m }, func() Reader { return nil })

@@ -165,6 +165,21 @@ type trial struct {
 	opened map[mapping.UserKey][]opening
 	loads  map[mapping.UserKey]*under
 	late   []*Loaded // of who had left when it was read
+	// Both views are asked by the same spots, which stay from step to step.
+	scopeSpots map[mapping.ScopeKey]*mapping.Spot
+	userSpots  map[mapping.UserKey]*mapping.Spot
+}
+
+// spotOf is the spot of a key, or now and then none, so that spots are of any
+// age when they are asked.
+func spotOf[K comparable](w *trial, spots map[K]*mapping.Spot, key K) *mapping.Spot {
+	if w.r.IntN(4) == 0 {
+		return nil
+	}
+	if spots[key] == nil {
+		spots[key] = &mapping.Spot{}
+	}
+	return spots[key]
 }
 
 func (w *trial) live(key mapping.UserKey) bool { return w.opened[key] != nil && w.loads[key] == nil }
@@ -194,6 +209,7 @@ func tryState(t *testing.T, seed uint64) {
 	w := &trial{
 		State: newState(fakeRules{}, Config{}, time.UnixMicro(0)), t: t, r: rand.New(rand.NewPCG(seed, 1)),
 		opened: map[mapping.UserKey][]opening{}, loads: map[mapping.UserKey]*under{},
+		scopeSpots: map[mapping.ScopeKey]*mapping.Spot{}, userSpots: map[mapping.UserKey]*mapping.Spot{},
 	}
 	first, rows := database{platformUser: {}, guests: {}, people: {}, posts: {}}, 0
 	for range 30 {
@@ -221,9 +237,9 @@ func tryState(t *testing.T, seed uint64) {
 		w.check(w.log[w.done], w.log[w.done])
 	}
 	w.Reset("")
-	if len(w.users) > 0 || len(w.scopes) > 0 || len(w.timers) > 0 || len(w.seats.free) != len(w.seats.users) {
+	if w.users.Len() > 0 || w.scopes.Len() > 0 || len(w.timers) > 0 || len(w.seats.free) != len(w.seats.users) {
 		t.Errorf("nobody is live, but there are %d users, %d scopes, %d timers, %d of %d slots are free",
-			len(w.users), len(w.scopes), len(w.timers), len(w.seats.free), len(w.seats.users))
+			w.users.Len(), w.scopes.Len(), len(w.timers), len(w.seats.free), len(w.seats.users))
 	}
 }
 
@@ -242,8 +258,8 @@ func (w *trial) transaction() {
 		if w.r.IntN(4) == 0 { // reads in the middle make lists that must not last
 			old, now := w.Views()
 			for s := range somePlatforms + 1 {
-				old.Members(scope("platform", s))
-				now.Members(scope("platform", s))
+				old.Members(scope("platform", s), spotOf(w, w.scopeSpots, scope("platform", s)))
+				now.Members(scope("platform", s), spotOf(w, w.scopeSpots, scope("platform", s)))
 			}
 		}
 	}
@@ -428,7 +444,7 @@ func (w *trial) finish() {
 			continue
 		}
 		arrivals, err := w.Finish(u.read)
-		if err != nil || len(arrivals) != 1 || arrivals[0].User != w.State.users[key].user {
+		if err != nil || len(arrivals) != 1 || arrivals[0].User != w.State.users.Get(key, nil).user {
 			w.t.Fatalf("user %s: %v, %v", key, arrivals, err)
 		}
 		delete(w.loads, key)
@@ -471,6 +487,9 @@ func (w *trial) checkView(name string, v mapping.View, d database) {
 		if (u != nil) != w.live(key) {
 			w.t.Errorf("%s: user %s: %v, live %t", name, key, u, w.live(key))
 		}
+		if got := v.UserAt(key, spotOf(w, w.userSpots, key)); got != u {
+			w.t.Errorf("%s: user %s is %v, and %v at a spot", name, key, u, got)
+		}
 		if u == nil {
 			continue
 		}
@@ -506,7 +525,7 @@ func (w *trial) checkView(name string, v mapping.View, d database) {
 	}
 	for _, s := range allScopes() {
 		var got []string
-		for _, u := range v.Members(s) {
+		for _, u := range v.Members(s, spotOf(w, w.scopeSpots, s)) {
 			got = append(got, string(u.Key))
 			if u != v.User(u.Key) {
 				w.t.Errorf("%s: %s has another version of user %s", name, s, u.Key)

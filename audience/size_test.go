@@ -86,12 +86,12 @@ func BenchmarkView(b *testing.B) {
 	b.Run("Members", func(b *testing.B) {
 		key := scope("platform", 7)
 		for range b.N {
-			now.Members(key)
+			now.Members(key, nil)
 		}
 	})
 	b.Run("Apply", func(b *testing.B) { // a user joins a scope of 10,000 and leaves it
 		_, others := s.Views()
-		members := len(others.Members(scope("platform", 1)))
+		members := len(others.Members(scope("platform", 1), nil))
 		b.ReportMetric(float64(members), "members")
 		none := func(Note) error { return nil }
 		for n := range b.N {
@@ -114,7 +114,7 @@ func BenchmarkView(b *testing.B) {
 				b.Fatal(err)
 			}
 			old, _ := s.Views()
-			old.Members(scope("platform", 1))
+			old.Members(scope("platform", 1), nil)
 			s.Commit()
 		}
 	})

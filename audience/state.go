@@ -32,8 +32,8 @@ type State struct {
 	rules rules
 	// now is the clock, in microseconds since the Unix epoch.
 	now     int64
-	users   map[mapping.UserKey]*connected
-	scopes  map[mapping.ScopeKey]*group
+	users   mapping.Index[mapping.UserKey, connected]
+	scopes  mapping.Index[mapping.ScopeKey, group]
 	timers  timers
 	parents *parents
 	seats   seats
@@ -57,7 +57,7 @@ func newState(r rules, cfg Config, now time.Time) *State {
 	}
 	s := &State{
 		rules: r, now: now.UnixMicro(),
-		users: map[mapping.UserKey]*connected{}, scopes: map[mapping.ScopeKey]*group{},
+		users: mapping.NewIndex[mapping.UserKey, connected](), scopes: mapping.NewIndex[mapping.ScopeKey, group](),
 		loading: map[mapping.UserKey]*loading{}, parents: newParents(cfg.Parents, cfg.ParentBytes),
 		tx: newTransaction(cfg.Changed),
 	}
@@ -111,13 +111,13 @@ func (s *State) Scopes(u *mapping.User) []mapping.ScopeKey {
 // count adds rows, or with a negative number takes them away, by which a user
 // is a member of a scope. It returns false if there are not as many to take.
 func (s *State) count(c *connected, scope mapping.ScopeKey, rows int) bool {
-	g := s.scopes[scope]
+	g := s.scopes.Get(scope, nil)
 	if g == nil {
 		if rows < 0 {
 			return false
 		}
 		g = &group{scope: scope}
-		s.scopes[scope] = g
+		s.scopes.Put(scope, g)
 	}
 	at, was := c.places[g]
 	is := int(at.rows) + rows
@@ -156,7 +156,7 @@ func (s *State) remove(g *group, c *connected, at place) {
 	g.members = g.members[:end]
 	switch {
 	case end == 0 && !s.tx.open:
-		delete(s.scopes, g.scope)
+		s.scopes.Delete(g.scope)
 	case cap(g.members) > 64 && end < cap(g.members)/4:
 		g.members = append(make([]*mapping.User, 0, end*2), g.members...)
 	}
@@ -197,7 +197,7 @@ func (s *State) join(u *mapping.User, opened []opening, grants int) *connected {
 	u.Slot = s.seats.take(c)
 	u = s.version(u, u.Subject.Attributes, opened)
 	c.user = u
-	s.users[u.Key] = c
+	s.users.Put(u.Key, c)
 	s.count(c, everyone(u.Tenant), 1)
 	return c
 }
@@ -210,8 +210,9 @@ func (s *State) leave(c *connected) {
 	for _, t := range c.timers {
 		s.timers.remove(t)
 	}
+	c.places, c.timers = nil, nil // a Spot may keep what is left
 	s.seats.give(c.user.Slot)
-	delete(s.users, c.user.Key)
+	s.users.Delete(c.user.Key)
 }
 
 // seats holds connected users by their slots.

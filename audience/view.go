@@ -23,8 +23,10 @@ func (s *State) Views() (old, now mapping.View) {
 	return &s.before, &s.after
 }
 
-func (v *view) User(key mapping.UserKey) *mapping.User {
-	c := v.state.users[key]
+func (v *view) User(key mapping.UserKey) *mapping.User { return v.UserAt(key, nil) }
+
+func (v *view) UserAt(key mapping.UserKey, at *mapping.Spot) *mapping.User {
+	c := v.state.users.Get(key, at)
 	switch {
 	case c == nil:
 		return nil
@@ -34,8 +36,8 @@ func (v *view) User(key mapping.UserKey) *mapping.User {
 	return c.user
 }
 
-func (v *view) Members(scope mapping.ScopeKey) []*mapping.User {
-	g := v.state.scopes[scope]
+func (v *view) Members(scope mapping.ScopeKey, at *mapping.Spot) []*mapping.User {
+	g := v.state.scopes.Get(scope, at)
 	switch {
 	case g == nil:
 		return nil
@@ -45,10 +47,10 @@ func (v *view) Members(scope mapping.ScopeKey) []*mapping.User {
 	return g.members
 }
 
-func (v *view) Everyone(tenant string) []*mapping.User { return v.Members(everyone(tenant)) }
+func (v *view) Everyone(tenant string) []*mapping.User { return v.Members(everyone(tenant), nil) }
 
 func (v *view) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
-	g, c := v.state.scopes[scope], v.state.seats.of(u)
+	g, c := v.state.scopes.Get(scope, nil), v.state.seats.of(u)
 	if g == nil || c == nil {
 		return false
 	}

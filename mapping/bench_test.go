@@ -35,11 +35,11 @@ func crowded(b *testing.B, m *mapping.Mapper, n int, scopes ...mapping.ScopeKey)
 	}
 	for _, s := range scopes {
 		v.in[s] = map[*mapping.User]bool{}
-		for _, u := range v.members[s] {
+		for _, u := range v.Members(s, nil) {
 			v.in[s][u] = true
 		}
 	}
-	for _, u := range v.users {
+	for _, u := range v.users.All() {
 		v.everyone = append(v.everyone, u)
 	}
 	return v

@@ -62,7 +62,7 @@ func (p *Plan) gather(c *crowd, img *image) error {
 		return nil
 	}
 	if len(p.judged) == 0 && len(img.groups) == 1 && len(img.keys) == 1 && img.keys[0].kind != userEntry {
-		c.list = list{users: p.all(img.view, &img.keys[0])}
+		c.list = list{users: p.usersOf(img.view, img.keys[0])}
 		return nil
 	}
 	for _, g := range img.groups {
@@ -86,26 +86,28 @@ func (p *Plan) gather(c *crowd, img *image) error {
 	return nil
 }
 
-// all are the users of a key that is not one user's.
-func (p *Plan) all(view View, k *reached) []*User {
-	if k.kind == publicEntry {
+// usersOf are the users of a key, valid until the next one's.
+func (p *Plan) usersOf(view View, k *reached) []*User {
+	switch k.kind {
+	case userEntry:
+		if p.one[0] = view.UserAt(k.user, &k.at); p.one[0] == nil {
+			return nil
+		}
+		return p.one[:]
+	case publicEntry:
 		return view.Everyone(p.rule.tenant)
 	}
-	return view.Members(k.key)
+	return view.Members(k.key, &k.at)
 }
 
 // fewest are the users of the key that has the fewest.
-func (p *Plan) fewest(view View, keys []reached) (users []*User, from int) {
-	for i := range keys {
-		k := &keys[i]
+func (p *Plan) fewest(view View, keys []*reached) (users []*User, from int) {
+	for i, k := range keys {
+		list := p.usersOf(view, k)
 		if k.kind == userEntry {
-			p.one[0] = view.User(k.user)
-			if p.one[0] == nil {
-				return nil, i
-			}
-			return p.one[:], i
+			return list, i
 		}
-		if list := p.all(view, k); i == 0 || len(list) < len(users) {
+		if i == 0 || len(list) < len(users) {
 			users, from = list, i
 		}
 	}
@@ -113,7 +115,7 @@ func (p *Plan) fewest(view View, keys []reached) (users []*User, from int) {
 }
 
 // inAll says whether a user of one key is of all others, too.
-func (p *Plan) inAll(view View, keys []reached, from int, u *User) bool {
+func (p *Plan) inAll(view View, keys []*reached, from int, u *User) bool {
 	for i, k := range keys {
 		if i != from && k.kind == scopeEntry && !view.IsMember(u, k.key) {
 			return false

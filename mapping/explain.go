@@ -323,12 +323,12 @@ func (x *explainer) entry(s *scope, from *entry) (EntryFinding, error) {
 		return e, nil
 	}
 	e.Key = string(k.key)
-	e.Holds, e.Why = x.of(*k)
+	e.Holds, e.Why = x.of(k)
 	return e, nil
 }
 
 // of says whether the user is of a key, and why.
-func (x *explainer) of(k reached) (Finding, string) {
+func (x *explainer) of(k *reached) (Finding, string) {
 	switch k.kind {
 	case userEntry:
 		if k.user == x.key {

@@ -243,7 +243,7 @@ func TestExplanationIsWhatHappens(t *testing.T) {
 		v := explainView(t, m)
 		r := row(explainTable, "1", pick("1", "7", "NULL"), pick("3", "4", "NULL"), pick("8", "9", "NULL"), pick("Post", "Video"),
 			pick("8", "9", "NULL"), pick("tea", "milk"), pick("eu", "us"), "100")
-		for key, u := range v.users {
+		for key, u := range v.users.All() {
 			e, err := p.Explain(r, v, key)
 			if err != nil {
 				t.Fatal(err)

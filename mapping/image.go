@@ -20,7 +20,7 @@ type scope struct {
 	head, userHead []byte
 	key            trail
 	parts          []channelPart // of a shared channel
-	number         uint64        // of scopes with the same head
+	number         uint32        // of scopes with the same head
 	// own is the column whose value is the whole key; -1 if it is not that easy.
 	own int
 }
@@ -52,7 +52,7 @@ type image struct {
 	possible, lit bool
 	holds         Variant // judgements whose part about the row holds
 	groups        []group // of keys, one for each alternative that leads to users
-	keys          []reached
+	keys          []*reached
 	named
 }
 
@@ -68,11 +68,14 @@ func (n *named) clear() { n.owners, n.shared, n.streams = n.owners[:0], n.shared
 // group is the keys from and to which a user needs all of.
 type group struct{ from, to int }
 
-// reached is one key.
+// reached is one key. It is never changed, so that it can be remembered; but
+// views may keep there what they know of it.
 type reached struct {
-	kind entryKind
-	key  ScopeKey
-	user UserKey // of a userEntry
+	at     Spot
+	key    ScopeKey
+	user   UserKey // of a userEntry
+	number uint32  // the scope's
+	kind   entryKind
 }
 
 // look finds out what is to be known of an image.
@@ -168,7 +171,7 @@ func (p *Plan) reach(img *image, a alternative) error {
 			return nil
 		}
 		if !slices.ContainsFunc(img.keys[g.from:], k.same) {
-			img.keys = append(img.keys, *k)
+			img.keys = append(img.keys, k)
 		}
 	}
 	img.possible = true
@@ -178,14 +181,13 @@ func (p *Plan) reach(img *image, a alternative) error {
 }
 
 // same says whether two keys are one.
-func (k *reached) same(o reached) bool { return k.key == o.key }
+func (k *reached) same(o *reached) bool { return k == o || k.key == o.key }
 
 // add takes a group, unless one before it has the same users.
 func (img *image) add(g group, direct bool) {
 	keys := img.keys[g.from:g.to]
-	least := &keys[0]
-	for i := range keys[1:] {
-		k := &keys[1+i]
+	least := keys[0]
+	for _, k := range keys[1:] {
 		if k.kind == userEntry && least.kind == userEntry {
 			img.keys = img.keys[:g.from] // two users are never one
 			return
@@ -201,7 +203,7 @@ func (img *image) add(g group, direct bool) {
 		img.owners = append(img.owners, least.user) // direct: all keys are users'
 	}
 	for _, o := range img.groups {
-		if o.to-o.from == len(keys) && slices.EqualFunc(img.keys[o.from:o.to], keys, func(a, b reached) bool { return a.same(b) }) {
+		if o.to-o.from == len(keys) && slices.EqualFunc(img.keys[o.from:o.to], keys, (*reached).same) {
 			img.keys = img.keys[:g.from]
 			return
 		}
@@ -220,6 +222,9 @@ func (img *image) addShared(name string) {
 
 // starts says whether the row's own columns lead to a key.
 func (s *scope) starts(m *Mapper, row *binlog.Row) (bool, error) {
+	if s.own >= 0 && !s.key.typed {
+		return !row.Null(s.own), nil
+	}
 	switch s.kind {
 	case publicEntry:
 		return true, nil
@@ -242,56 +247,46 @@ func (s *scope) far() bool {
 	return len(s.key.hops) > 0 || slices.ContainsFunc(s.parts, func(p channelPart) bool { return p.key != nil && len(p.key.hops) > 0 })
 }
 
-// resolve finds the key of a scope that starts, which is valid until the next
-// one. Of a shared channel it is the whole name.
+// resolve finds the key of a scope that starts, if e says that it was found. Of
+// a shared channel it is the whole name.
 func (p *Plan) resolve(s *scope, img *image) (k *reached, e end, err error) {
-	m := p.mapper
-	if s.own >= 0 {
-		if id, ok := img.row.Natural(s.own); ok {
-			known := m.known(s.number, id)
-			if known.scope == s.number && known.id == id {
-				return &known.key, found, nil
-			}
-			if m.reached, e, err = p.find(s, img); err == nil && e == found {
-				*known = knownKey{scope: s.number, id: id, key: m.reached}
-			}
-			return &m.reached, e, err
-		}
+	if s.own < 0 {
+		return p.find(s, img)
 	}
-	m.reached, e, err = p.find(s, img)
-	return &m.reached, e, err
+	id, ok := img.row.Natural(s.own)
+	if !ok {
+		return p.find(s, img)
+	}
+	known := p.mapper.known(s.number, id)
+	if known.key != nil && known.scope == s.number && known.id == id {
+		return known.key, found, nil
+	}
+	if k, e, err = p.find(s, img); err == nil && e == found {
+		*known = knownKey{id, k, s.number}
+	}
+	return k, e, err
 }
 
-// find is resolve for a key that is not remembered.
-func (p *Plan) find(s *scope, img *image) (k reached, e end, err error) {
+// find is resolve for a key that is not remembered by an integer.
+func (p *Plan) find(s *scope, img *image) (k *reached, e end, err error) {
 	m := p.mapper
-	k.kind, m.buf, e = s.kind, append(m.buf[:0], s.head...), found
+	m.buf, e = append(m.buf[:0], s.head...), found
 	switch s.kind {
 	case publicEntry:
 	case channelEntry:
 		if e, err = p.name(s, img); e != found || err != nil {
-			return k, e, err
+			return nil, e, err
 		}
 	default:
 		if m.buf, e, err = s.key.follow(m, m.buf, img.row, img.view); e != found || err != nil {
-			return k, e, err
+			return nil, e, err
 		}
-		id := m.buf[len(s.head):]
-		if s.kind == userEntry && !plain(bare(id)) {
+		if s.kind == userEntry && !plain(bare(m.buf[len(s.head):])) {
 			p.unroutable++
-			return k, nowhere, nil
+			return nil, nowhere, nil
 		}
 	}
-	text := m.intern(m.buf)
-	k.key = ScopeKey(text)
-	if s.kind == userEntry {
-		k.user = UserKey(text[len(s.head):])
-		if len(s.userHead) > 0 {
-			m.id = append(append(m.id[:0], s.userHead...), k.user...)
-			k.user = UserKey(m.intern(m.id))
-		}
-	}
-	return k, e, nil
+	return m.key(s), found, nil
 }
 
 // name writes the name of a shared channel to the mapper's buffer.

@@ -80,7 +80,7 @@ func (p *Plan) Reaches(row *binlog.Row, view View, u *User) (bool, error) {
 // reaches says whether a user is in all scopes of an alternative.
 func (p *Plan) reaches(img *image, u *User) bool {
 	return slices.ContainsFunc(img.groups, func(g group) bool {
-		return !slices.ContainsFunc(img.keys[g.from:g.to], func(k reached) bool {
+		return !slices.ContainsFunc(img.keys[g.from:g.to], func(k *reached) bool {
 			switch k.kind {
 			case userEntry:
 				return u.Key != k.user

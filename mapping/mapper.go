@@ -46,9 +46,9 @@ type Mapper struct {
 	attributes []filter.Attribute
 	names      []string // made before, by their hashes
 	seed       maphash.Seed
-	keys       []knownKey        // found before, by scope and value
-	numbers    map[string]uint64 // of scopes, by their heads
-	reached    reached           // the last one that was not remembered
+	texts      []*reached        // found before, by the hashes of their texts
+	keys       []knownKey        // the same by scope and integer
+	numbers    map[string]uint32 // of scopes, by their heads
 	missing    ParentRef         // where a trail ended
 	routing    routing
 	buf, id    []byte
@@ -125,7 +125,7 @@ func (p *problems) add(option, format string, args ...any) {
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
 		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
-		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(), keys: make([]knownKey, keysKept), numbers: map[string]uint64{},
+		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(), texts: make([]*reached, namesKept), keys: make([]knownKey, keysKept), numbers: map[string]uint32{},
 	}
 	var all []Problem
 	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {
@@ -368,10 +368,10 @@ func (m *Mapper) PlanOf(id string, t *binlog.Table) (*Plan, error) {
 	return nil, fmt.Errorf("the mapping has no table %s of %s", id, t.Name)
 }
 
-// namesKept is how many names are remembered, a power of 2.
+// namesKept is how many names are remembered, and how many keys; a power of 2.
 const namesKept = 1 << 14
 
-// keysKept is how many keys are remembered.
+// keysKept is how many keys are remembered by an integer.
 const (
 	keysBits = 12
 	keysKept = 1 << keysBits
@@ -379,26 +379,42 @@ const (
 
 // knownKey is the key that a scope has for an integer.
 type knownKey struct {
-	scope uint64 // its number; 0: none
 	id    uint64
-	key   reached
-	_     [8]byte // so that it is one line of the processor's cache
+	key   *reached // nil: none
+	scope uint32   // its number
 }
 
 // known is where the key of a scope for an integer is remembered, or may be.
-func (m *Mapper) known(scope, id uint64) *knownKey {
+func (m *Mapper) known(scope uint32, id uint64) *knownKey {
 	const spread = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	return &m.keys[(id+scope*spread)*spread>>(64-keysBits)]
+	return &m.keys[(id+uint64(scope)*spread)*spread>>(64-keysBits)]
 }
 
 // number numbers the scopes by what their keys start with.
-func (m *Mapper) number(head []byte) uint64 {
+func (m *Mapper) number(head []byte) uint32 {
 	n, ok := m.numbers[string(head)]
 	if !ok {
-		n = uint64(len(m.numbers)) + 1
+		n = uint32(len(m.numbers))
 		m.numbers[string(head)] = n
 	}
 	return n
+}
+
+// key is the key of a scope whose text is in the buffer; mostly it was made
+// before.
+func (m *Mapper) key(s *scope) *reached {
+	at := &m.texts[maphash.Bytes(m.seed, m.buf)%namesKept]
+	if k := *at; k != nil && k.number == s.number && string(k.key) == string(m.buf) {
+		return k
+	}
+	k := &reached{key: ScopeKey(m.buf), number: s.number, kind: s.kind}
+	if s.kind == userEntry {
+		if k.user = UserKey(k.key[len(s.head):]); len(s.userHead) > 0 {
+			k.user = UserKey(s.userHead) + k.user
+		}
+	}
+	*at = k
+	return k
 }
 
 // intern returns a name as a string that mostly was made before.

@@ -283,15 +283,15 @@ func TestJudge(t *testing.T) {
 		{"1", "0", false, false, 0},
 	} {
 		r := row(table, "1", "3", "eu", c.salary)
-		visible, variant, err := plan.Judge(r, v, v.users[c.user])
+		visible, variant, err := plan.Judge(r, v, v.User(c.user))
 		if visible != c.visible || variant != c.variant || err != nil {
 			t.Errorf("%+v: got %v, %d, %v", c, visible, variant, err)
 		}
-		if reaches, err := plan.Reaches(r, v, v.users[c.user]); reaches != c.reaches || err != nil {
+		if reaches, err := plan.Reaches(r, v, v.User(c.user)); reaches != c.reaches || err != nil {
 			t.Errorf("%+v: in his scopes is %v, %v", c, reaches, err)
 		}
 		var s mapping.Sight
-		if err := plan.See(&s, r, v); err != nil || slices.Contains(s.Users, v.users[c.user]) != c.visible {
+		if err := plan.See(&s, r, v); err != nil || slices.Contains(s.Users, v.User(c.user)) != c.visible {
 			t.Errorf("%+v: %d users see it, %v", c, len(s.Users), err)
 		}
 	}
@@ -370,7 +370,7 @@ func TestTenantsDoNotMeet(t *testing.T) {
 			t.Errorf("streams %v, %v, want %s", streams, err, want)
 		}
 	}
-	if name, ok := m.Channel(0, v.users["b/7"]); !ok || name != "private-chorus.b.user.7" {
+	if name, ok := m.Channel(0, v.User("b/7")); !ok || name != "private-chorus.b.user.7" {
 		t.Error(name, ok)
 	}
 	if _, key, ok := m.UserOf("private-chorus.b.user.7"); !ok || key != "b/7" {

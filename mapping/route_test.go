@@ -16,16 +16,16 @@ import (
 // view is a View that a test fills in.
 type view struct {
 	mapper  *mapping.Mapper
-	users   map[mapping.UserKey]*mapping.User
-	members map[mapping.ScopeKey][]*mapping.User
+	users   mapping.Index[mapping.UserKey, mapping.User]
+	members mapping.Index[mapping.ScopeKey, []*mapping.User]
 	parents map[mapping.ParentRef]mapping.Parent
 	now     time.Time
 }
 
 func newView(m *mapping.Mapper) *view {
 	return &view{
-		mapper: m, users: map[mapping.UserKey]*mapping.User{},
-		members: map[mapping.ScopeKey][]*mapping.User{}, parents: map[mapping.ParentRef]mapping.Parent{},
+		mapper: m, users: mapping.NewIndex[mapping.UserKey, mapping.User](),
+		members: mapping.NewIndex[mapping.ScopeKey, []*mapping.User](), parents: map[mapping.ParentRef]mapping.Parent{},
 		now: testAt,
 	}
 }
@@ -37,20 +37,30 @@ func (v *view) connect(t testing.TB, key mapping.UserKey, attributes []filter.Va
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Slot = len(v.users)
-	v.users[key] = u
+	u.Slot = v.users.Len()
+	v.users.Put(key, u)
 	for _, s := range scopes {
-		v.members[s] = append(v.members[s], u)
+		list := append(v.Members(s, nil), u)
+		v.members.Put(s, &list)
 	}
 }
 
-func (v *view) User(key mapping.UserKey) *mapping.User { return v.users[key] }
+func (v *view) User(key mapping.UserKey) *mapping.User { return v.users.Get(key, nil) }
 
-func (v *view) Members(key mapping.ScopeKey) []*mapping.User { return v.members[key] }
+func (v *view) UserAt(key mapping.UserKey, at *mapping.Spot) *mapping.User {
+	return v.users.Get(key, at)
+}
+
+func (v *view) Members(key mapping.ScopeKey, at *mapping.Spot) []*mapping.User {
+	if list := v.members.Get(key, at); list != nil {
+		return *list
+	}
+	return nil
+}
 
 func (v *view) Everyone(tenant string) []*mapping.User {
 	var list []*mapping.User
-	for _, u := range v.users {
+	for _, u := range v.users.All() {
 		if u.Tenant == tenant {
 			list = append(list, u)
 		}
@@ -59,7 +69,7 @@ func (v *view) Everyone(tenant string) []*mapping.User {
 }
 
 func (v *view) IsMember(u *mapping.User, key mapping.ScopeKey) bool {
-	return slices.Contains(v.members[key], u)
+	return slices.Contains(v.Members(key, nil), u)
 }
 
 func (v *view) Parent(ref mapping.ParentRef) (mapping.Parent, bool) {

@@ -60,9 +60,13 @@ type User struct {
 type View interface {
 	// User is nil if nobody of that key is connected.
 	User(UserKey) *User
+	// UserAt is User for one who asks for the key again and again: at may keep
+	// what was found.
+	UserAt(key UserKey, at *Spot) *User
 	// Members are the connected members of a scope, each once, in no order.
-	// The list is not to be changed.
-	Members(ScopeKey) []*User
+	// The list is not to be changed. at may keep what was found, unless it is
+	// nil.
+	Members(scope ScopeKey, at *Spot) []*User
 	// Everyone is who is connected of a tenant: the members of `public`.
 	Everyone(tenant string) []*User
 	IsMember(*User, ScopeKey) bool

@@ -174,8 +174,8 @@ func (v *pastView) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
 	return is && !joined
 }
 
-func (v *pastView) Members(scope mapping.ScopeKey) []*mapping.User {
-	members := v.View.Members(scope)
+func (v *pastView) Members(scope mapping.ScopeKey, at *mapping.Spot) []*mapping.User {
+	members := v.View.Members(scope, at)
 	left, joined := v.past.left[scope], v.past.joined[scope]
 	if len(left)+len(joined) == 0 {
 		return members

@@ -21,14 +21,17 @@ type sights struct {
 }
 
 func (v *sights) User(key mapping.UserKey) *mapping.User { return v.users[key] }
-func (v *sights) Everyone(string) []*mapping.User        { return nil }
-func (v *sights) Now() time.Time                         { return v.now }
+func (v *sights) UserAt(key mapping.UserKey, _ *mapping.Spot) *mapping.User {
+	return v.User(key)
+}
+func (v *sights) Everyone(string) []*mapping.User { return nil }
+func (v *sights) Now() time.Time                  { return v.now }
 
 func (v *sights) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
 	return slices.Contains(v.in[u.Key], scope)
 }
 
-func (v *sights) Members(scope mapping.ScopeKey) (list []*mapping.User) {
+func (v *sights) Members(scope mapping.ScopeKey, _ *mapping.Spot) (list []*mapping.User) {
 	for _, u := range v.users {
 		if v.IsMember(u, scope) {
 			list = append(list, u)

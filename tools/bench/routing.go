@@ -142,23 +142,24 @@ func (h *routed) Change(ctx context.Context, c *binlog.Change) error {
 	return err
 }
 
-// audience is a view of who is connected that nothing changes.
+// audience is a view of who is connected that nothing changes. It finds users
+// and members as chorusd's own does.
 type audience struct {
-	users    map[mapping.UserKey]*mapping.User
+	users    mapping.Index[mapping.UserKey, mapping.User]
 	everyone []*mapping.User
-	members  map[mapping.ScopeKey][]*mapping.User
+	members  mapping.Index[mapping.ScopeKey, []*mapping.User]
 }
 
 // newAudience has so many connected members of each team and tenant.
 func newAudience(m *mapping.Mapper) (*audience, error) {
-	a := &audience{users: map[mapping.UserKey]*mapping.User{}, members: map[mapping.ScopeKey][]*mapping.User{}}
+	a := &audience{users: mapping.NewIndex[mapping.UserKey, mapping.User](), members: mapping.NewIndex[mapping.ScopeKey, []*mapping.User]()}
 	for i := range captureUsers {
 		u, err := m.NewUser(mapping.UserKey(strconv.Itoa(i)), nil)
 		if err != nil {
 			return nil, err
 		}
 		u.Slot, u.Channels = i, []string{"private-chorus.user." + u.ID}
-		a.users[u.Key] = u
+		a.users.Put(u.Key, u)
 		a.everyone = append(a.everyone, u)
 	}
 	for _, scope := range []struct {
@@ -166,23 +167,33 @@ func newAudience(m *mapping.Mapper) (*audience, error) {
 		count int
 	}{{"team", teams}, {"tenant", tenants}} {
 		for i := range scope.count {
-			key := mapping.ScopeKey(fmt.Sprintf("%s:%d", scope.name, i))
+			var members []*mapping.User
 			for j := range membersOfEach {
-				a.members[key] = append(a.members[key], a.everyone[(i*membersOfEach+j)%captureUsers])
+				members = append(members, a.everyone[(i*membersOfEach+j)%captureUsers])
 			}
+			a.members.Put(mapping.ScopeKey(fmt.Sprintf("%s:%d", scope.name, i)), &members)
 		}
 	}
 	return a, nil
 }
 
-func (a *audience) User(key mapping.UserKey) *mapping.User { return a.users[key] }
+func (a *audience) User(key mapping.UserKey) *mapping.User { return a.users.Get(key, nil) }
 
-func (a *audience) Members(key mapping.ScopeKey) []*mapping.User { return a.members[key] }
+func (a *audience) UserAt(key mapping.UserKey, at *mapping.Spot) *mapping.User {
+	return a.users.Get(key, at)
+}
+
+func (a *audience) Members(key mapping.ScopeKey, at *mapping.Spot) []*mapping.User {
+	if members := a.members.Get(key, at); members != nil {
+		return *members
+	}
+	return nil
+}
 
 func (a *audience) Everyone(string) []*mapping.User { return a.everyone }
 
 func (a *audience) IsMember(u *mapping.User, key mapping.ScopeKey) bool {
-	return slices.Contains(a.members[key], u)
+	return slices.Contains(a.Members(key, nil), u)
 }
 
 func (a *audience) Parent(mapping.ParentRef) (mapping.Parent, bool) { return mapping.Parent{}, false }
