@@ -101,7 +101,7 @@ func BenchmarkRouteFanout(b *testing.B) {
 // BenchmarkRouteRow is what a row costs of 20 tables with 3 scopes each, whose
 // members are connected, beside writing it as JSON.
 func BenchmarkRouteRow(b *testing.B) {
-	const users, scopes = 10_000, 100
+	const users, scopes, members = 1000, 100, 2
 	columns := []string{"id", "owner_id", "team_id", "platform_id", "title", "body", "state", "kind", "created", "updated"}
 	cfg := scoped(mapping.Table{})
 	cfg.Tables = map[string]mapping.Table{}
@@ -127,7 +127,7 @@ func BenchmarkRouteRow(b *testing.B) {
 	v := newView(m)
 	for i := range users {
 		var in []mapping.ScopeKey
-		if i < 10*scopes {
+		if i < members*scopes {
 			in = []mapping.ScopeKey{mapping.ScopeKey(fmt.Sprint("team:", i%scopes)), mapping.ScopeKey(fmt.Sprint("platform:", i*3%scopes))}
 		}
 		v.connect(b, mapping.UserKey(strconv.Itoa(i)), nil, in...)
