@@ -40,6 +40,9 @@ func appendTruth(dst, v []byte) ([]byte, error) {
 
 // unsignedLE reads a little-endian integer of 1 to 8 bytes.
 func unsignedLE(v []byte) uint64 {
+	if len(v) == 8 {
+		return binary.LittleEndian.Uint64(v)
+	}
 	var n uint64
 	for i, b := range v {
 		n |= uint64(b) << (8 * i)

@@ -228,7 +228,13 @@ func (p *Plan) appendData(dst []byte, row *binlog.Row, v Variant) ([]byte, error
 
 // touched says whether a change touches a column that a field is made of.
 func (p *Plan) touched(c *binlog.Change) bool {
-	return !same(c, p.sources)
+	for i, at := range p.sources {
+		if !c.After.Same(c.Before, at) {
+			p.sources[0], p.sources[i] = at, p.sources[0]
+			return true
+		}
+	}
+	return false
 }
 
 // alters says whether a variant of the row is another one after a change.

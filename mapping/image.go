@@ -148,6 +148,9 @@ func (p *Plan) admits(row *binlog.Row) (bool, error) {
 
 // reach finds the keys of an alternative.
 func (p *Plan) reach(img *image, a alternative) error {
+	if len(a) == 1 && a[0].own >= 0 && !a[0].key.typed {
+		return p.reachOwn(img, &a[0])
+	}
 	for i := range a {
 		if ok, err := a[i].starts(p.mapper, img.row); err != nil || !ok {
 			return err
@@ -180,8 +183,24 @@ func (p *Plan) reach(img *image, a alternative) error {
 	return nil
 }
 
+// reachOwn is reach for an alternative of one scope whose key is in a column of
+// the row.
+func (p *Plan) reachOwn(img *image, s *scope) error {
+	if img.row.Null(s.own) {
+		return nil
+	}
+	k, end, err := p.resolve(s, img)
+	if err != nil || end != found {
+		return err
+	}
+	img.possible = true
+	img.keys = append(img.keys, k)
+	img.add(group{len(img.keys) - 1, len(img.keys)}, p.direct)
+	return nil
+}
+
 // same says whether two keys are one.
-func (k *reached) same(o *reached) bool { return k == o || k.key == o.key }
+func (k *reached) same(o *reached) bool { return k == o || k.number == o.number && k.key == o.key }
 
 // add takes a group, unless one before it has the same users.
 func (img *image) add(g group, direct bool) {
@@ -257,12 +276,12 @@ func (p *Plan) resolve(s *scope, img *image) (k *reached, e end, err error) {
 	if !ok {
 		return p.find(s, img)
 	}
-	known := p.mapper.known(s.number, id)
-	if known.key != nil && known.scope == s.number && known.id == id {
-		return known.key, found, nil
+	set := p.mapper.keySet(s.number, id)
+	if k = set.find(s.number, id); k != nil {
+		return k, found, nil
 	}
 	if k, e, err = p.find(s, img); err == nil && e == found {
-		*known = knownKey{id, k, s.number}
+		set.add(knownKey{id, k, s.number})
 	}
 	return k, e, err
 }

@@ -1,8 +1,10 @@
 package mapping_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/chorusd/chorusd/mapping"
@@ -77,4 +79,42 @@ func TestRouteWhileUsersComeAndGo(t *testing.T) {
 	check("7")
 	v.users.Delete("7")
 	check()
+}
+
+// TestManyKeys routes rows of more keys than are remembered, again and again.
+func TestManyKeys(t *testing.T) {
+	m := mapperOf(t, scoped(mapping.Table{Fields: []string{"id"}, VisibleTo: mapping.AnyOf("user:{owner_id}", "team:{team_id}", "platform:{platform_id}")}))
+	v, table := newView(m), tableOf("todos", "id", "owner_id", "team_id", "platform_id")
+	const users = 30
+	for i := range users {
+		v.connect(t, mapping.UserKey(strconv.Itoa(i)), nil, mapping.ScopeKey(fmt.Sprint("team:", 1000*i)), mapping.ScopeKey(fmt.Sprint("platform:", i)))
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 50_000 {
+		owner, team, platform := r.Uint64N(users*500), r.Uint64N(users*1000), r.Uint64N(users*100)
+		if r.IntN(10) == 0 {
+			owner += 1 << 63
+		}
+		want := []string{}
+		for _, user := range []struct {
+			id uint64
+			is bool
+		}{{owner, true}, {team / 1000, team%1000 == 0}, {platform, true}} {
+			if id := strconv.FormatUint(user.id, 10); user.is && user.id < users && !slices.Contains(want, id) {
+				want = append(want, id)
+			}
+		}
+		var got []string
+		change := changeOf(table, nil, []string{"1", strconv.FormatUint(owner, 10), strconv.FormatUint(team, 10), strconv.FormatUint(platform, 10)})
+		_, err := m.Route(change, v, v, func(h *mapping.Harmonic) error {
+			for _, u := range h.Users {
+				got = append(got, u.ID)
+			}
+			return nil
+		})
+		slices.Sort(want)
+		if slices.Sort(got); err != nil || !slices.Equal(got, want) {
+			t.Fatalf("a row of user %d, team %d and platform %d is routed to %v, want %v; %v", owner, team, platform, got, want, err)
+		}
+	}
 }

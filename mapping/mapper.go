@@ -47,7 +47,7 @@ type Mapper struct {
 	names      []string // made before, by their hashes
 	seed       maphash.Seed
 	texts      []*reached        // found before, by the hashes of their texts
-	keys       []knownKey        // the same by scope and integer
+	keys       []keySet          // the same by scope and integer
 	numbers    map[string]uint32 // of scopes, by their heads
 	missing    ParentRef         // where a trail ended
 	routing    routing
@@ -125,7 +125,7 @@ func (p *problems) add(option, format string, args ...any) {
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
 		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
-		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(), texts: make([]*reached, namesKept), keys: make([]knownKey, keysKept), numbers: map[string]uint32{},
+		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(), texts: make([]*reached, namesKept), keys: make([]keySet, keySets), numbers: map[string]uint32{},
 	}
 	var all []Problem
 	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {
@@ -371,11 +371,14 @@ func (m *Mapper) PlanOf(id string, t *binlog.Table) (*Plan, error) {
 // namesKept is how many names are remembered, and how many keys; a power of 2.
 const namesKept = 1 << 14
 
-// keysKept is how many keys are remembered by an integer.
+// keySets is how many sets of keys are remembered by an integer.
 const (
-	keysBits = 12
-	keysKept = 1 << keysBits
+	keySetBits = 12
+	keySets    = 1 << keySetBits
 )
+
+// keySet is the keys that were remembered last of those that belong together.
+type keySet [2]knownKey
 
 // knownKey is the key that a scope has for an integer.
 type knownKey struct {
@@ -384,11 +387,24 @@ type knownKey struct {
 	scope uint32   // its number
 }
 
-// known is where the key of a scope for an integer is remembered, or may be.
-func (m *Mapper) known(scope uint32, id uint64) *knownKey {
+// keySet is where the key of a scope for an integer is remembered, if it is.
+func (m *Mapper) keySet(scope uint32, id uint64) *keySet {
 	const spread = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	return &m.keys[(id+uint64(scope)*spread)*spread>>(64-keysBits)]
+	return &m.keys[(id+uint64(scope)*spread)*spread>>(64-keySetBits)]
 }
+
+// find is the key of a scope for an integer; nil if it is not remembered.
+func (s *keySet) find(scope uint32, id uint64) *reached {
+	for i := range s {
+		if k := &s[i]; k.id == id && k.scope == scope {
+			return k.key
+		}
+	}
+	return nil
+}
+
+// add remembers a key in place of the one that was remembered first.
+func (s *keySet) add(k knownKey) { s[0], s[1] = k, s[0] }
 
 // number numbers the scopes by what their keys start with.
 func (m *Mapper) number(head []byte) uint32 {

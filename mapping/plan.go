@@ -63,7 +63,7 @@ type Plan struct {
 	unnameable    bool // the tenant's name cannot stand in a channel's
 
 	columns  []int // that are read at all, in order
-	sources  []int // that fields are made of
+	sources  []int // that fields are made of; first what changed last
 	decisive []int // that say who sees a row
 	varying  []int // that say which variant they see
 
