@@ -289,7 +289,7 @@ func (p *Plan) resolve(s *scope, img *image) (k *reached, e end, err error) {
 // find is resolve for a key that is not remembered by an integer.
 func (p *Plan) find(s *scope, img *image) (k *reached, e end, err error) {
 	m := p.mapper
-	m.buf, e = append(m.buf[:0], s.head...), found
+	m.buf = append(m.buf[:0], s.head...)
 	switch s.kind {
 	case publicEntry:
 	case channelEntry:

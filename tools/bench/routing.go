@@ -20,7 +20,7 @@ const (
 	routedTables  = 20
 	routedInserts = 240 // of bulkRows, in turns to the tables
 	routedUpdates = 60  // of bulkRows
-	routedTurns   = 7
+	routedTurns   = 15
 
 	teams, tenants = 100, 100
 	membersOfEach  = 2 // who are connected
