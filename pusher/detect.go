@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"syscall"
 
 	pusherhttp "github.com/pusher/pusher-http-go/v5"
 )
@@ -117,4 +119,37 @@ func (c *Client) ask(ctx context.Context, request func(*pusherhttp.Client) error
 	}
 	err = c.do(ctx, c.listing, call{op: "find out the kind of server", read: read, note: note}, request)
 	return got, err
+}
+
+// TryLargest asks whether the server takes a request of Limits.RequestBytes,
+// where it can be asked without publishing anything: by an event for a channel
+// that nobody knows, without the name that it has to have. The error says that
+// the server, or a proxy before it, takes less. nil does not mean that it takes
+// as much, since there may be no asking, or no answer.
+func (c *Client) TryLargest(ctx context.Context) error {
+	size := c.limits.RequestBytes
+	if !c.dialect.ReadsFirst || size == 0 {
+		return nil
+	}
+	nameless := Event{Channels: []string{"private-" + strings.ToLower(rand.Text())}}
+	nameless.Data = bytes.Repeat([]byte("x"), size-c.Size([]Event{nameless}))
+	for c.Size([]Event{nameless}) > size { // Content-Length has more digits now
+		nameless.Data = nameless.Data[1:]
+	}
+	for range 2 {
+		e, ok := errors.AsType[*Error](c.publish(ctx, []Event{nameless}))
+		if !ok || e.Status != http.StatusRequestEntityTooLarge && !closedByServer(e) {
+			return nil // a connection that breaks off once may be chance
+		}
+	}
+	return fmt.Errorf("it refuses a request of %d bytes as too large; lower pusher.max_request_bytes to what it takes with the headers of proxies, or raise %s",
+		size, c.dialect.Setting)
+}
+
+// closedByServer says whether the connection ended before there was an answer.
+// net.ErrClosed is what a writer sees whose reader has met the end.
+func closedByServer(e *Error) bool {
+	return e.Class == Unknown && slices.ContainsFunc(
+		[]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed},
+		func(end error) bool { return errors.Is(e, end) })
 }

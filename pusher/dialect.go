@@ -47,6 +47,9 @@ type Dialect struct {
 	Setting string
 	// Webhooks says that the server tells of channels that open and close.
 	Webhooks bool
+	// ReadsFirst says that the server reads a request whole, or refuses it for
+	// its size, before it looks at what is in it: see TryLargest.
+	ReadsFirst bool
 	// RateSetting is the server's own that raises how many requests it takes.
 	RateSetting string
 
@@ -69,7 +72,7 @@ var dialects = map[string]Dialect{
 	"reverb": {
 		Name: "reverb", Title: "Laravel Reverb",
 		Limits:  Limits{Channels: libraryChannels, RequestBytes: 10_000},
-		Setting: "max_request_size in config/reverb.php",
+		Setting: "max_request_size in config/reverb.php", ReadsFirst: true,
 		// An empty map is a list to PHP, and the header is Symfony's.
 		marks: &marks{list: `{"channels":[]}`, channel: `{"occupied":false}`, channelStatus: 200, cacheControl: "no-cache, private"},
 	},

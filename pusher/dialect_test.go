@@ -127,6 +127,52 @@ func TestDetectDoesNotGuess(t *testing.T) {
 	}
 }
 
+// TestTryLargest has servers that take what is said of them, and less. No
+// subscriber gets anything.
+func TestTryLargest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		takes  int
+		faults []pushertest.Fault
+		less   bool
+	}{
+		"as much":                  {takes: 10_000},
+		"one byte less":            {takes: 9_999, less: true},
+		"much less":                {takes: 5_000, less: true},
+		"answers that do not come": {takes: 10_000, faults: []pushertest.Fault{pushertest.Reset, pushertest.Reset}, less: true},
+		"a connection that breaks": {takes: 10_000, faults: []pushertest.Fault{pushertest.LostByReset}},
+		"a proxy with no server":   {takes: 10_000, faults: []pushertest.Fault{pushertest.Down}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var published []*pushertest.Request
+			fake := pushertest.Start(t, pushertest.Options{
+				Kind: pushertest.Reverb, MaxRequestBytes: tt.takes,
+				Observe: func(r *pushertest.Request) { published = append(published, r) },
+			})
+			for _, fault := range tt.faults {
+				fake.Fail(pushertest.Publish, 1, fault)
+			}
+			err := newClient(t, configFor("reverb", fake.Addr())).TryLargest(t.Context())
+			const want = "it refuses a request of 10000 bytes as too large; lower pusher.max_request_bytes to what it takes with the headers of proxies, or raise max_request_size in config/reverb.php"
+			if (err != nil) != tt.less || err != nil && err.Error() != want {
+				t.Errorf("TryLargest() = %v", err)
+			}
+			for _, r := range published {
+				if r.Bytes != 10_000 || !strings.Contains(string(r.Body), `"name":""`) {
+					t.Errorf("a request of %d bytes: %.100s", r.Bytes, r.Body)
+				}
+			}
+		})
+	}
+	for _, kind := range []string{pushertest.Soketi, pushertest.Sockudo, pushertest.Pusher} {
+		s := startFake(t, kind)
+		cfg := s.config
+		cfg.MaxRequestBytes = 5000
+		if err := newClient(t, cfg).TryLargest(t.Context()); err != nil || len(s.seen.requests) > 0 {
+			t.Errorf("%s: %v after %d requests", kind, err, len(s.seen.requests))
+		}
+	}
+}
+
 // TestRateLimitIsTold has a Sockudo say how many requests it takes, and refuse
 // more.
 func TestRateLimitIsTold(t *testing.T) {

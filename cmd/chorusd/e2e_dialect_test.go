@@ -58,6 +58,18 @@ func TestUnknownServerKind(t *testing.T) {
 	}
 }
 
+// TestServerTakesLess refuses a limit that is above the server's own, at which
+// it would stop.
+func TestServerTakesLess(t *testing.T) {
+	t.Parallel()
+	fake := startFake(t, pushertest.Options{Kind: pushertest.Reverb, MaxRequestBytes: 9000})
+	s := newStack(t, onServers{pusher: fake.Addr()}, channelTables, channelSchema)
+	s.env = []string{"CHORUSD_PUSHER_SERVER=auto"}
+	s.refused(t, fake.Addr(), "it refuses a request of 10000 bytes as too large", "pusher.max_request_bytes", "max_request_size")
+	s.env = append(s.env, "CHORUSD_PUSHER_MAX_REQUEST_BYTES=9000")
+	s.accepted(t)
+}
+
 // TestServerWarnings says what a kind of server makes of the configuration.
 func TestServerWarnings(t *testing.T) {
 	t.Parallel()

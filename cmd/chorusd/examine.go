@@ -158,6 +158,9 @@ func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logg
 	} else if !knows {
 		x.problems.add(at, "it knows no app with this key; set pusher.key to that of the server's app")
 	}
+	if err := client.TryLargest(ctx); err != nil {
+		x.problems.add(at, "%v", err)
+	}
 	kind := client.Dialect()
 	if cfg.Webhooks.Listen != "" && !kind.Webhooks {
 		x.warnings.add(cfg.at("webhooks.listen"), "webhooks.listen is set, and %s sends no webhooks; leave it empty", kind.Title)
