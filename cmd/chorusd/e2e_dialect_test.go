@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -45,6 +46,48 @@ func TestServerKinds(t *testing.T) {
 	}
 }
 
+// TestServerFaults has every request for an event go wrong at first, in another
+// way each: every record arrives, the last time as it is.
+func TestServerFaults(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{pushertest.Reverb, pushertest.Sockudo} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			fake := startFake(t, pushertest.Options{Kind: kind})
+			s := newStack(t, onServers{pusher: fake.Addr()}, channelTables, channelSchema)
+			s.env = []string{"CHORUSD_PUSHER_SERVER=auto"}
+			d := s.start(t)
+			c := s.subscribe(t, "chorus.user.7")
+			d.awaitActive(t, 1)
+			faults := []pushertest.Fault{
+				pushertest.Half, pushertest.HalfHead, pushertest.Lost, pushertest.LostByReset, pushertest.Reset,
+				pushertest.TooFast(1), pushertest.OverQuota, pushertest.Down, pushertest.Slow(nil), pushertest.Stuck(nil),
+			}
+			// is says whether the last that came of a record is that it is b.
+			is := func(record int) bool {
+				latest := ""
+				for _, text := range c.texts("chorus.user.7") {
+					if strings.Fields(text)[2] == fmt.Sprint(record) {
+						latest = text
+					}
+				}
+				return strings.HasSuffix(latest, fmt.Sprintf(`notes %[1]d {"id":%[1]d,"user_id":7,"body":"b"}`, record))
+			}
+			for i, fault := range faults {
+				fake.Fail(pushertest.Publish, 1, fault)
+				s.db.MustExec(t, fmt.Sprintf("INSERT INTO notes VALUES (%d, 7, 'a')", i), fmt.Sprintf("UPDATE notes SET body = 'b' WHERE id = %d", i))
+				eventually(t, "the record arrives as it is", func() bool { return is(i) })
+			}
+			d.awaitSettled(t, 2*len(faults))
+			for i := range faults {
+				if !is(i) {
+					t.Errorf("what came last of record %d is old", i)
+				}
+			}
+		})
+	}
+}
+
 // TestUnknownServerKind does not guess, and says what to set.
 func TestUnknownServerKind(t *testing.T) {
 	t.Parallel()
@@ -77,6 +120,11 @@ func TestServerWarnings(t *testing.T) {
 	s := newStack(t, onServers{pusher: fake.Addr()}, channelTables, channelSchema)
 	s.env = []string{"CHORUSD_PUSHER_SERVER=reverb", "CHORUSD_WEBHOOKS_LISTEN=" + freeAddr(t)}
 	if code, out := s.run(t, "check"); code != 0 || !strings.Contains(out, "Laravel Reverb sends no webhooks") {
+		t.Errorf("check exits with %d:\n%s", code, out)
+	}
+
+	s.env = []string{"CHORUSD_PUSHER_SERVER=soketi"}
+	if code, out := s.run(t, "check"); code != 0 || !strings.Contains(out, `pusher.server is "soketi", and the server answers as "reverb" does`) {
 		t.Errorf("check exits with %d:\n%s", code, out)
 	}
 

@@ -132,16 +132,17 @@ func (x *examined) examineMySQL(ctx context.Context, cfg Config) []mapping.Probl
 
 func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logger) {
 	at := origin{source: sourceServer, name: "Pusher server " + cfg.Pusher.Host}
-	if cfg.Pusher.Server == pusher.Auto {
-		kind, err := pusher.Detect(ctx, cfg.Pusher, log, pusher.Options{})
-		if unknown, ok := errors.AsType[*pusher.UnknownServerError](err); ok {
-			x.problems.add(at, "%v", unknown)
-			return
-		} else if err != nil {
-			x.addPusher(at, err)
-			return
+	kind, err := pusher.Detect(ctx, cfg.Pusher, log, pusher.Options{})
+	switch {
+	case cfg.Pusher.Server != pusher.Auto:
+		if err == nil && kind != cfg.Pusher.Server {
+			x.warnings.add(cfg.at("pusher.server"), "pusher.server is %q, and the server answers as %q does, whose limits differ; see that it is meant so", cfg.Pusher.Server, kind)
 		}
+	case err == nil:
 		cfg.Pusher.Server = kind
+	default:
+		x.addPusher(at, err)
+		return
 	}
 	client, err := pusher.New(cfg.Pusher, log, pusher.Options{})
 	if err != nil {
@@ -161,17 +162,22 @@ func (x *examined) examinePusher(ctx context.Context, cfg Config, log *slog.Logg
 	if err := client.TryLargest(ctx); err != nil {
 		x.problems.add(at, "%v", err)
 	}
-	kind := client.Dialect()
-	if cfg.Webhooks.Listen != "" && !kind.Webhooks {
-		x.warnings.add(cfg.at("webhooks.listen"), "webhooks.listen is set, and %s sends no webhooks; leave it empty", kind.Title)
+	dialect := client.Dialect()
+	if cfg.Webhooks.Listen != "" && !dialect.Webhooks {
+		x.warnings.add(cfg.at("webhooks.listen"), "webhooks.listen is set, and %s sends no webhooks; leave it empty", dialect.Title)
 	}
-	if most := client.RateLimit(); most > 0 && kind.RateSetting != "" {
-		x.warnings.add(at, "it says that it limits requests (X-RateLimit-Limit: %d), which publishing has to wait for; raise %s", most, kind.RateSetting)
+	if most := client.RateLimit(); most > 0 && dialect.RateSetting != "" {
+		x.warnings.add(at, "it says that it limits requests (X-RateLimit-Limit: %d), which publishing has to wait for; raise %s", most, dialect.RateSetting)
 	}
 }
 
-// addPusher reports a request to the Pusher server that failed.
+// addPusher reports a request to the Pusher server that failed, or whose answer
+// is not understood.
 func (x *examined) addPusher(at origin, err error) {
+	if _, ok := errors.AsType[*pusher.UnknownServerError](err); ok {
+		x.problems.add(at, "%v", err)
+		return
+	}
 	if e, ok := errors.AsType[*pusher.Error](err); ok && e.Class == pusher.Misconfigured {
 		x.problems.add(at, "%v; see that pusher.host, pusher.tls, pusher.app_id, pusher.key and pusher.secret are those of the server's app", err)
 		return
