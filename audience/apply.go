@@ -267,7 +267,7 @@ func (s *State) Commit() Effects {
 	var fx Effects
 	for _, at := range s.tx.order {
 		for _, c := range at.order {
-			if _, is := c.places[at.group]; is != at.was[c] {
+			if _, is := c.places.get(at.group); is != at.was[c] {
 				fx.Memberships = append(fx.Memberships, Membership{c.user, at.group.scope, is})
 			}
 		}

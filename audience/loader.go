@@ -29,6 +29,7 @@ type line struct {
 	reader Reader
 	// shapes are the tables as they are during one Load; nil: there is none.
 	shapes map[binlog.TableName]*binlog.Table
+	key    []byte // what readMember uses
 }
 
 const (
@@ -148,7 +149,7 @@ func (l *line) table(ctx context.Context, name binlog.TableName, b batch, upto *
 	}
 	for _, plan := range p.members {
 		err := read(plan.Columns(), []binlog.KeyColumn{plan.UserColumn()}, func(row *binlog.Row) error {
-			return readMember(plan, row, byKey)
+			return l.readMember(plan, row, byKey)
 		})
 		if err != nil {
 			return err
@@ -175,16 +176,18 @@ func (l *line) shapeOf(ctx context.Context, name binlog.TableName) (shape *binlo
 	return shape, err
 }
 
-func readMember(p memberPlan, row *binlog.Row, users map[mapping.UserKey]*loaded) error {
+func (l *line) readMember(p memberPlan, row *binlog.Row, users map[mapping.UserKey]*loaded) error {
 	g, ok, err := grantOf(p, row)
 	u := users[g.user]
 	if err != nil || !ok || u == nil {
 		return err
 	}
-	key, err := rowKey(p, row)
+	if l.key, err = appendRowKey(l.key[:0], p, row); err != nil {
+		return err
+	}
 	g.user = u.User // one text for all of its rows
-	u.rows = append(u.rows, loadedRow{key, g})
-	return err
+	u.rows = append(u.rows, loadedRow{string(l.key), g})
+	return nil
 }
 
 func readUser(p userPlan, row *binlog.Row, users map[mapping.UserKey]*loaded) error {

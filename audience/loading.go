@@ -93,7 +93,7 @@ func (s *State) Open(user mapping.UserKey, template int, channel string) (l Load
 
 func (s *State) begin(user mapping.UserKey, opened []opening) Load {
 	s.loads++
-	s.loading[user] = &loading{number: s.loads, opened: opened, rows: map[string]collected{}}
+	s.loading[user] = &loading{number: s.loads, opened: opened}
 	return Load{user, s.loads}
 }
 
@@ -158,10 +158,14 @@ func (s *State) collect(p memberPlan, row *binlog.Row, g grant, present bool) er
 	if l == nil {
 		return nil
 	}
-	key, err := rowKey(p, row)
-	switch {
-	case err != nil:
+	var err error
+	if s.key, err = appendRowKey(s.key[:0], p, row); err != nil {
 		return err
+	}
+	if l.rows == nil {
+		l.rows = map[string]collected{}
+	}
+	switch key := string(s.key); {
 	case present:
 		l.rows[key] = collected{grant: g, gives: true, written: s.tx.number}
 	case l.rows[key].written != s.tx.number:

@@ -419,8 +419,8 @@ func (w *trial) load() {
 					w.t.Fatal(err)
 				}
 				if ok && g.user == key {
-					k, _ := rowKey(p, r)
-					read.rows = append(read.rows, loadedRow{k, g})
+					k, _ := appendRowKey(nil, p, r)
+					read.rows = append(read.rows, loadedRow{string(k), g})
 				}
 			}
 		}

@@ -110,11 +110,11 @@ func ceilMicro(t time.Time) time.Time {
 	return t
 }
 
-// rowKey tells a row of a membership table from all others.
-func rowKey(p memberPlan, row *binlog.Row) (string, error) {
-	key, err := p.AppendKey(append([]byte(p.ID()), ' '), row)
+// appendRowKey writes what tells a row of a membership table from all others.
+func appendRowKey(dst []byte, p memberPlan, row *binlog.Row) ([]byte, error) {
+	key, err := p.AppendKey(append(append(dst, p.ID()...), ' '), row)
 	if err != nil {
-		return "", fmt.Errorf("the key of a row of %s: %w", row.Table.Name, err)
+		return dst, fmt.Errorf("the key of a row of %s: %w", row.Table.Name, err)
 	}
-	return string(key), nil
+	return key, nil
 }

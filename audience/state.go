@@ -40,6 +40,7 @@ type State struct {
 	loading map[mapping.UserKey]*loading
 	// loads counts those that were begun, so that each has its number.
 	loads uint64
+	key   []byte // what collect uses
 
 	tx            transaction
 	before, after view
@@ -71,14 +72,11 @@ type connected struct {
 	// opened are the active channels, whether or not they are the user's own by
 	// its attributes.
 	opened []opening
-	places map[*group]place
+	places places
 	timers map[timerKey]*timer
 	// written is the transaction that wrote the user's row last.
 	written uint64
 }
-
-// place is where a user is in a group, and how many rows put it there.
-type place struct{ index, rows uint32 }
 
 // group are the connected members of a scope.
 type group struct {
@@ -101,8 +99,8 @@ func (s *State) Scopes(u *mapping.User) []mapping.ScopeKey {
 	if c == nil {
 		return nil
 	}
-	scopes := make([]mapping.ScopeKey, 0, len(c.places))
-	for g := range c.places {
+	scopes := make([]mapping.ScopeKey, 0, c.places.len())
+	for g := range c.places.all() {
 		scopes = append(scopes, g.scope)
 	}
 	return scopes
@@ -119,7 +117,7 @@ func (s *State) count(c *connected, scope mapping.ScopeKey, rows int) bool {
 		g = &group{scope: scope}
 		s.scopes.Put(scope, g)
 	}
-	at, was := c.places[g]
+	at, was := c.places.get(g)
 	is := int(at.rows) + rows
 	if is < 0 {
 		return false
@@ -130,26 +128,26 @@ func (s *State) count(c *connected, scope mapping.ScopeKey, rows int) bool {
 	at.rows = uint32(is)
 	switch {
 	case was && is == 0:
+		c.places.remove(g)
 		s.remove(g, c, at)
 	case !was && is > 0:
 		at.index = uint32(len(g.members))
 		g.members = append(g.members, c.user)
-		c.places[g] = at
+		c.places.set(g, at)
 	case was:
-		c.places[g] = at
+		c.places.set(g, at)
 	}
 	return true
 }
 
 // remove takes a user out of a group: the last member takes its place.
 func (s *State) remove(g *group, c *connected, at place) {
-	delete(c.places, g)
 	end := len(g.members) - 1
 	if last := g.members[end]; last != c.user {
 		mover := s.seats.of(last)
-		moved := mover.places[g]
+		moved, _ := mover.places.get(g)
 		moved.index = at.index
-		mover.places[g] = moved
+		mover.places.set(g, moved)
 		g.members[at.index] = last
 	}
 	g.members[end] = nil
@@ -168,7 +166,7 @@ func (s *State) replace(c *connected, next *mapping.User) {
 		return
 	}
 	s.tx.replaced(c)
-	for g, at := range c.places {
+	for g, at := range c.places.all() {
 		g.members[at.index] = next
 	}
 	c.user = next
@@ -193,7 +191,7 @@ func (s *State) version(u *mapping.User, attributes []filter.Value, opened []ope
 
 // join makes a user live. Its grants are to be added.
 func (s *State) join(u *mapping.User, opened []opening, grants int) *connected {
-	c := &connected{opened: opened, places: make(map[*group]place, grants+1)}
+	c := &connected{opened: opened, places: newPlaces(grants + 1)}
 	u.Slot = s.seats.take(c)
 	u = s.version(u, u.Subject.Attributes, opened)
 	c.user = u
@@ -204,7 +202,7 @@ func (s *State) join(u *mapping.User, opened []opening, grants int) *connected {
 
 // leave makes a user live no more.
 func (s *State) leave(c *connected) {
-	for g, at := range c.places {
+	for g, at := range c.places.all() {
 		s.remove(g, c, at)
 	}
 	for _, t := range c.timers {

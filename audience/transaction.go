@@ -98,7 +98,7 @@ func (t *transaction) wasMember(g *group, c *connected) (was, known bool) {
 // whatever the transaction goes on to do.
 func (t *transaction) membersBefore(g *group) []*mapping.User {
 	at := t.groups[g]
-	if at == nil && !slices.ContainsFunc(t.changed, func(c *connected) bool { _, is := c.places[g]; return is }) {
+	if at == nil && !slices.ContainsFunc(t.changed, func(c *connected) bool { _, is := c.places.get(g); return is }) {
 		return g.members
 	}
 	t.mu.Lock()
@@ -108,13 +108,13 @@ func (t *transaction) membersBefore(g *group) []*mapping.User {
 	}
 	list := slices.Clone(g.members)
 	for c, was := range t.users {
-		if at, is := c.places[g]; is {
+		if at, is := c.places.get(g); is {
 			list[at.index] = was
 		}
 	}
 	if at != nil {
 		for c, was := range at.was {
-			switch place, is := c.places[g]; {
+			switch place, is := c.places.get(g); {
 			case is && !was:
 				list[place.index] = nil
 			case was && !is:

@@ -59,7 +59,7 @@ func (v *view) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
 			return was
 		}
 	}
-	_, is := c.places[g]
+	_, is := c.places.get(g)
 	return is
 }
 

@@ -13,7 +13,7 @@ import (
 // version of it. It is for one goroutine.
 type MemberPlan struct {
 	rule   fittedMembers
-	table  *binlog.Table
+	id     string
 	head   []byte // of its scopes' keys
 	key    []binlog.KeyColumn
 	keys   []binlog.Encoder
@@ -46,7 +46,7 @@ func (m *Mapper) membersOf(name binlog.TableName) []fittedMembers {
 
 func (m *Mapper) compileMembers(r fittedMembers, t *binlog.Table) (*MemberPlan, []Problem) {
 	c := compiler{problems: &problems{}, table: t, loc: m.loc, agreed: m.agreed}
-	p := &MemberPlan{rule: r, table: t, head: scopeHead(r.tenant, r.of.name)}
+	p := &MemberPlan{rule: r, id: r.option + tenantSeparator + t.Name.String(), head: scopeHead(r.tenant, r.of.name)}
 	if r.Scope == "" || r.User == "" {
 		return p, nil // New has said so
 	}
@@ -60,7 +60,7 @@ func (m *Mapper) compileMembers(r fittedMembers, t *binlog.Table) (*MemberPlan, 
 }
 
 // ID tells the plan's table and rule from those of all other member plans.
-func (p *MemberPlan) ID() string { return p.rule.option + tenantSeparator + p.table.Name.String() }
+func (p *MemberPlan) ID() string { return p.id }
 
 // Columns are those that the plan reads.
 func (p *MemberPlan) Columns() []int { return p.read }

@@ -111,8 +111,13 @@ func (s *Store) wanted(ctx context.Context, starts []JobStart) ([]JobStart, erro
 		}
 	}
 	for from, of := range kept {
-		if err := s.findKept(ctx, from, of); err != nil {
+		streams := slices.Collect(maps.Keys(of))
+		found, err := s.Kept(ctx, from, streams)
+		if err != nil {
 			return nil, err
+		}
+		for i, stream := range streams {
+			of[stream] = found[i]
 		}
 	}
 	var wanted []JobStart
@@ -130,19 +135,20 @@ func (s *Store) wanted(ctx context.Context, starts []JobStart) ([]JobStart, erro
 	return wanted, nil
 }
 
-// findKept marks the streams for which the window holds anything from an epoch
-// on.
-func (s *Store) findKept(ctx context.Context, from uint64, streams map[string]bool) error {
-	for some := range slices.Chunk(slices.Collect(maps.Keys(streams)), batch) {
+// Kept says for which streams the window holds anything from an epoch on.
+func (s *Store) Kept(ctx context.Context, from uint64, streams []string) ([]bool, error) {
+	kept := make([]bool, len(streams))
+	for first := 0; first < len(streams); first += batch {
+		some := streams[first:min(len(streams), first+batch)]
 		numbers, err := keptStreams.Run(ctx, s.client, []string{s.keys.epochs}, appendTexts([]any{from, s.keys.epoch}, some)...).Int64Slice()
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("look what is kept for %d streams: %w", len(streams), err)
 		}
 		for _, n := range numbers {
-			streams[some[n-1]] = true
+			kept[first+int(n)-1] = true
 		}
 	}
-	return nil
+	return kept, nil
 }
 
 func (s *Store) startArgs(start JobStart) []any {

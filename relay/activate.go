@@ -45,15 +45,19 @@ func (r *Relay) refillMissed(ctx context.Context, in *newcomers, mark uint64) er
 		return err
 	}
 	var notices map[string][]redisstate.RecordKey
+	var kept []bool
 	err := r.persist(ctx, func(ctx context.Context) (err error) {
-		notices, err = r.announce(ctx, in.all, in.from)
+		if notices, err = r.announce(ctx, in.all, in.from); err != nil {
+			return err
+		}
+		kept, err = r.state.Kept(ctx, in.from, in.streams)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	defer r.makes()()
-	made, err := r.makeJobs(ctx, append(together(notices), in.starts()...))
+	made, err := r.makeJobs(ctx, append(together(notices), in.starts(kept)...))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -10,16 +11,26 @@ import (
 )
 
 // newcomers are channels that are being made live, and what they have missed:
-// what was kept under the streams of their users, each for all that share it.
+// what was kept under the streams of their users.
 type newcomers struct {
 	all   []string // in order
 	names map[mapping.UserKey][]string
 	// until is when the leases end, and from the epoch from which on the
 	// window has what was missed.
-	until    time.Time
-	from     uint64
-	byStream map[mapping.ScopeKey]*redisstate.JobStart
-	order    []mapping.ScopeKey
+	until time.Time
+	from  uint64
+	// streams are all that anybody has, by their numbers. Nearly all are empty
+	// where many come together, so who has which is noted by numbers alone.
+	streams []string
+	numbers map[mapping.ScopeKey]uint32
+	missed  []missed
+	items   map[uint32][]redisstate.RecordKey // to be sent beside what a stream has
+}
+
+// missed is a channel, and the numbers of the streams that it has missed.
+type missed struct {
+	channel string
+	streams []uint32
 }
 
 // nobodys is whose channels those are that are no user's.
@@ -28,7 +39,7 @@ const nobodys mapping.UserKey = ""
 func newNewcomers(names []string, until time.Time) *newcomers {
 	return &newcomers{
 		all: names, names: map[mapping.UserKey][]string{}, until: until,
-		byStream: map[mapping.ScopeKey]*redisstate.JobStart{},
+		numbers: map[mapping.ScopeKey]uint32{}, items: map[uint32][]redisstate.RecordKey{},
 	}
 }
 
@@ -38,26 +49,32 @@ func (in *newcomers) has(name string) bool {
 	return found
 }
 
-// missed has a channel refilled with what was kept under a stream.
-func (in *newcomers) missed(stream mapping.ScopeKey, name string) *redisstate.JobStart {
-	s := in.byStream[stream]
-	if s == nil {
-		s = &redisstate.JobStart{Streams: []string{string(stream)}, From: in.from}
-		in.byStream[stream] = s
-		in.order = append(in.order, stream)
+// number is that of a stream.
+func (in *newcomers) number(stream mapping.ScopeKey) uint32 {
+	n, known := in.numbers[stream]
+	if !known {
+		n = uint32(len(in.streams))
+		in.numbers[stream] = n
+		in.streams = append(in.streams, string(stream))
 	}
-	s.Channels = append(s.Channels, name)
-	return s
+	return n
 }
 
-// starts are the refills.
-func (in *newcomers) starts() []redisstate.JobStart {
-	starts := make([]redisstate.JobStart, len(in.order))
-	for i, stream := range in.order {
-		s := in.byStream[stream]
-		slices.Sort(s.Channels)
-		s.Channels = slices.Compact(s.Channels)
-		starts[i] = *s
+// starts are the refills, each for all channels that share a stream; kept says
+// of which of them the window has anything.
+func (in *newcomers) starts(kept []bool) []redisstate.JobStart {
+	channels := map[uint32][]string{}
+	for _, m := range in.missed {
+		for _, n := range m.streams {
+			if kept[n] || len(in.items[n]) > 0 {
+				channels[n] = append(channels[n], m.channel)
+			}
+		}
+	}
+	var starts []redisstate.JobStart
+	for _, n := range slices.Sorted(maps.Keys(channels)) {
+		names := slices.Compact(slices.Sorted(slices.Values(channels[n])))
+		starts = append(starts, redisstate.JobStart{Channels: names, Streams: []string{in.streams[n]}, From: in.from, Items: in.items[n]})
 	}
 	return starts
 }
@@ -75,24 +92,28 @@ func (r *Relay) arrived(in *newcomers, user mapping.UserKey, crossed []audience.
 	r.metrics.channels.Set(float64(len(r.active)))
 	if user == nobodys {
 		for _, name := range in.names[user] {
-			in.missed(mapping.ScopeKey(channelStream+name), name)
+			in.missed = append(in.missed, missed{name, []uint32{in.number(mapping.ScopeKey(channelStream + name))}})
 		}
 		return
 	}
 	u := view.User(user)
 	scopes := r.audience.Scopes(u)
+	streams := make([]uint32, 1, 1+len(scopes))
+	own := in.number(streamOf(user))
+	streams[0] = own
+	for _, scope := range scopes {
+		streams = append(streams, in.number(scope))
+	}
+	theirs := false
 	for _, name := range in.names[user] {
-		if template, _, _ := r.mapper.UserOf(name); u.Channels[template] != name {
-			continue // somebody else's name
+		if template, _, _ := r.mapper.UserOf(name); u.Channels[template] == name { // else it is somebody else's name
+			in.missed = append(in.missed, missed{name, streams})
+			theirs = true
 		}
-		own := in.missed(streamOf(user), name)
-		for _, c := range crossed {
-			if c.At.After(r.completeAt) {
-				own.Items = append(own.Items, selection{Scope: c.Scope}.item(""))
-			}
-		}
-		for _, scope := range scopes {
-			in.missed(scope, name)
+	}
+	for _, c := range crossed {
+		if theirs && c.At.After(r.completeAt) {
+			in.items[own] = append(in.items[own], selection{Scope: c.Scope}.item(""))
 		}
 	}
 }
