@@ -127,6 +127,50 @@ type Point struct {
 // At returns Time as a time.Time in UTC.
 func (pt Point) At() time.Time { return time.UnixMicro(int64(pt.Time)).UTC() }
 
+// pointText is the text form of a Point.
+type pointText struct {
+	Time   uint64 `json:"time,omitzero"`
+	File   string `json:"file"`
+	Offset uint64 `json:"offset"`
+	// Server and Created are the fields of logID.
+	Server  string `json:"server,omitzero"`
+	Created uint32 `json:"created,omitzero"`
+	// Source, Tag, Number, Domain and By are those of transactionID.
+	Source   uuid.UUID `json:"source,omitzero"`
+	Tag      string    `json:"tag,omitzero"`
+	Number   uint64    `json:"number,omitzero"`
+	Domain   uint32    `json:"domain,omitzero"`
+	By       uint32    `json:"by,omitzero"`
+	Prepared *prepared `json:"prepared,omitzero"`
+	Decided  string    `json:"decided,omitzero"`
+}
+
+// ParsePoint reads what Point.String wrote.
+func ParsePoint(text string) (Point, error) {
+	var t pointText
+	if err := json.Unmarshal([]byte(text), &t); err != nil {
+		return Point{}, fmt.Errorf("parse binlog point %q: %w", text, err)
+	}
+	return Point{
+		Time: t.Time, File: t.File, Offset: t.Offset, log: logID{t.Server, t.Created},
+		id:       transactionID{source: t.Source, tag: mysql.NewTag(t.Tag), number: t.Number, domain: t.Domain, server: t.By},
+		prepared: t.Prepared, decided: t.Decided,
+	}, nil
+}
+
+// String is the text form that ParsePoint reads: a JSON object.
+func (pt Point) String() string {
+	text, err := json.Marshal(pointText{
+		Time: pt.Time, File: pt.File, Offset: pt.Offset, Server: pt.log.server, Created: pt.log.created,
+		Source: pt.id.source, Tag: pt.id.tag.String(), Number: pt.id.number, Domain: pt.id.domain, By: pt.id.server,
+		Prepared: pt.prepared, Decided: pt.decided,
+	})
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return string(text)
+}
+
 func (pt Point) preparedXID() string {
 	if pt.prepared == nil {
 		return ""

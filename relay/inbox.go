@@ -11,35 +11,48 @@ import (
 )
 
 // inbox hands what was read to the goroutine that routes, in order. It is
-// bounded, which makes the reader wait.
+// bounded, which makes the reader wait, but for when what comes next in the log
+// has to be known: then what there is no room for goes to a file.
 type inbox struct {
-	free func(*arrival) error
+	used *collector
+	// limit is how many bytes of memory may be taken before there is no room.
+	limit int
 
 	mu      sync.Mutex
 	list    []*arrival
-	bytes   int           // of memory, in list and of the one at hand
-	open    uint64        // when the transaction that is being read was committed; 0: none is
-	routing int           // 1 while one is at hand
-	pressed bool          // what is not read yet is waited for: there is always room
-	ended   bool          // nothing more comes
-	wake    chan struct{} // closed and renewed when list grows or it ended
-	room    chan struct{} // closed and renewed when bytes shrink
+	beyond  *overflow       // what comes after list
+	bytes   int             // of memory, in list and of the one at hand
+	read    binlog.Position // where what was taken in ends
+	open    uint64          // when the transaction that is being read was committed; 0: none is
+	routing int             // 1 while one is at hand
+	pressed bool            // what is not read yet is waited for
+	ended   bool            // nothing more comes
+	err     error           // what was read is lost
+	wake    chan struct{}   // closed and renewed when something was taken in or it ended
+	room    chan struct{}   // closed and renewed when bytes shrink
 }
 
 // inboxBytes bounds the memory of what was read and not routed yet: above it
-// nothing more is taken in.
+// nothing more is taken in, or only into a file.
 const inboxBytes = 8 << 20
 
-// newInbox makes one. free is what gives up what an arrival holds.
-func newInbox(free func(*arrival) error) *inbox {
-	return &inbox{free: free, wake: make(chan struct{}), room: make(chan struct{})}
+// newInbox makes one of which everything is after a position. Transactions are
+// those of a collector; files are in dir.
+func newInbox(from binlog.Position, used *collector, dir string) *inbox {
+	return &inbox{
+		used: used, limit: inboxBytes, beyond: newOverflow(dir), read: from.Clone(),
+		wake: make(chan struct{}), room: make(chan struct{}),
+	}
 }
+
+// full says whether there is no room in memory. b.mu is held.
+func (b *inbox) full() bool { return b.bytes >= b.limit || !b.beyond.empty() }
 
 // push waits for room and adds an arrival.
 func (b *inbox) push(ctx context.Context, a *arrival) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.bytes >= inboxBytes && !b.pressed {
+	for b.full() && !b.pressed {
 		room := b.room
 		b.mu.Unlock()
 		select {
@@ -48,35 +61,48 @@ func (b *inbox) push(ctx context.Context, a *arrival) error {
 		}
 		b.mu.Lock()
 		if err := ctx.Err(); err != nil {
-			_ = b.free(a)
+			_ = b.used.close(a)
 			return err
 		}
 	}
 	b.open = 0
-	b.add(a)
-	return nil
+	return b.add(a)
 }
 
-// add puts an arrival at the end. b.mu is held.
-func (b *inbox) add(a *arrival) {
-	b.list = append(b.list, a)
-	a.weigh()
-	b.bytes += a.weight
+// add puts an arrival at the end. b.mu is held. An error, also of before, is
+// one of the disk or of a position.
+func (b *inbox) add(a *arrival) error {
+	if b.full() {
+		b.fail(b.beyond.put(a))
+		b.fail(b.used.close(a))
+	} else {
+		b.list = append(b.list, a)
+		a.weigh()
+		b.bytes += a.weight
+	}
+	if a.kind != present {
+		b.fail(b.read.Advance(a.point))
+	}
 	close(b.wake)
 	b.wake = make(chan struct{})
+	return b.err
+}
+
+func (b *inbox) fail(err error) {
+	if b.err == nil {
+		b.err = err
+	}
 }
 
 // idle notes how far the log was read; of several in a row the last counts.
 func (b *inbox) idle(pt binlog.Point) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.list); n > 0 && b.list[n-1].kind == idle {
-		b.list[n-1].point = pt
-		close(b.wake)
-		b.wake = make(chan struct{})
-		return
+	if n := len(b.list); n > 0 && b.list[n-1].kind == idle && b.beyond.empty() {
+		b.list = b.list[:n-1]
+		b.bytes -= idleWeight
 	}
-	b.add(&arrival{kind: idle, point: pt})
+	_ = b.add(&arrival{kind: idle, point: pt}) // next tells
 }
 
 // begun notes that a transaction is being read, and when it was committed.
@@ -96,12 +122,17 @@ func (b *inbox) end() {
 }
 
 // next takes the next arrival, with which done must be called. If there is
-// none, wake is closed when there may be, and over says that none will come.
-func (b *inbox) next() (a *arrival, wake <-chan struct{}, over bool) {
+// none, wake is closed when there may be, and over says that none will come. An
+// error is one of the disk.
+func (b *inbox) next() (a *arrival, wake <-chan struct{}, over bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.fill()
+	if b.err != nil {
+		return nil, nil, false, b.err
+	}
 	if len(b.list) == 0 {
-		return nil, b.wake, b.ended
+		return nil, b.wake, b.ended, nil
 	}
 	a = b.list[0]
 	b.list[0] = nil
@@ -109,31 +140,65 @@ func (b *inbox) next() (a *arrival, wake <-chan struct{}, over bool) {
 	if a.kind == committed {
 		b.routing = 1
 	}
-	return a, nil, false
+	return a, nil, false, nil
 }
 
-// waiting are the arrivals that wait, in order. They belong to who takes them.
-func (b *inbox) waiting() []*arrival {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.list)
+// fill takes in what there is room for again. Beside the next arrival there is
+// always the one after it, so that it is known how old what waits is. b.mu is held.
+func (b *inbox) fill() {
+	for b.err == nil && !b.beyond.empty() && (b.bytes < b.limit || len(b.list) < 2) {
+		a, err := b.beyond.take(b.used.empty)
+		b.fail(err)
+		b.list = append(b.list, a)
+		a.weigh()
+		b.bytes += a.weight
+	}
 }
 
-// since are the points of those that wait, from number n on, and the number of
-// the last one, which may yet move on. wake is closed when there may be more,
-// and over says that there will not be.
-func (b *inbox) since(n int) (points []binlog.Point, last int, wake <-chan struct{}, over bool) {
+// waiting are the next arrivals, in order. They belong to who takes them. There
+// may be more than those, which is what far says.
+func (b *inbox) waiting() (list []*arrival, far bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, a := range b.list[n:] {
-		if a.kind != present {
-			points = append(points, a.point)
+	return slices.Clone(b.list), !b.beyond.empty()
+}
+
+// decisive gives the changes that wait of tables that may say who sees what, as
+// they were logged, and some others. It is for the goroutine that takes.
+func (b *inbox) decisive(fn func(*entry) error) error {
+	b.mu.Lock()
+	list := slices.Clone(b.list)
+	beyond, err := b.beyond.snapshot()
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if !a.decides {
+			continue
+		}
+		err := a.changes.logged(func(e *entry) error {
+			if e.definition != nil {
+				return nil
+			}
+			return fn(e)
+		})
+		if err != nil {
+			return err
 		}
 	}
-	return points, max(n, len(b.list)-1), b.wake, b.ended
+	return beyond.walk(fn)
 }
 
-// press makes room, or ends that.
+// covers says whether everything up to a position was taken in; if not, wake is
+// closed when it may be, and over says that it will not.
+func (b *inbox) covers(upto binlog.Position) (ok bool, wake <-chan struct{}, over bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read.Covers(upto), b.wake, b.ended
+}
+
+// press has everything taken in that comes, or ends that.
 func (b *inbox) press(on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,7 +209,7 @@ func (b *inbox) press(on bool) {
 
 // done closes an arrival and gives its room back.
 func (b *inbox) done(a *arrival) error {
-	err := b.free(a)
+	err := b.used.close(a)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.bytes -= a.weight
@@ -160,10 +225,10 @@ func (b *inbox) drop() error {
 	defer b.mu.Unlock()
 	var errs []error
 	for _, a := range b.list {
-		errs = append(errs, b.free(a))
+		errs = append(errs, b.used.close(a))
 	}
 	b.list = nil
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.beyond.reset())...)
 }
 
 // oldest is when the oldest transaction was committed that was not routed;
@@ -183,7 +248,7 @@ func (b *inbox) oldest() (at time.Time, ok bool) {
 func (b *inbox) pending() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := b.routing
+	n := b.routing + b.beyond.transactions
 	for _, a := range b.list {
 		if a.kind == committed {
 			n++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
@@ -25,8 +26,9 @@ const (
 	// lookAhead is for how many changes of a transaction parents are looked up
 	// at once, and readAhead for how many of those after it.
 	lookAhead, readAhead = 500, 2000
-	// lookupBatch is how many parents are read by one query.
-	lookupBatch = 500
+	// lookupBatch is how many parents are read by one query, and lookupsFar how
+	// many are looked up at once where each time all that waits in a file is read.
+	lookupBatch, lookupsFar = 500, 10_000
 )
 
 // lookups reads parents' rows for the goroutine that routes.
@@ -96,21 +98,42 @@ func (r *Relay) learnAll(ctx context.Context, needs func([]mapping.ParentRef) ([
 // needsAhead adds what the transactions that wait will need, as far as that
 // can be told now, so that there is not one query for each.
 func (r *Relay) needsAhead(refs []mapping.ParentRef, view mapping.View) ([]mapping.ParentRef, error) {
-	left := readAhead
-	for _, a := range r.inbox.waiting() {
-		if a.changes == nil || left <= 0 || len(refs) >= lookupBatch {
+	list, far := r.inbox.waiting()
+	left, most := readAhead, lookupBatch
+	if far {
+		left, most = math.MaxInt, lookupsFar
+	}
+	needed := map[mapping.ParentRef]bool{}
+	for _, ref := range refs {
+		needed[ref] = true
+	}
+	var some []mapping.ParentRef
+	for _, a := range list {
+		if a.changes == nil {
 			continue
 		}
 		err := a.changes.each(func(s step) (err error) {
-			if left--; left < 0 {
+			if left--; left < 0 || len(refs) >= most {
 				return errEnough
 			}
-			if s.change != nil {
-				refs, err = r.mapper.Needs(refs, s.change, view, view)
+			if s.change == nil {
+				return nil
 			}
-			return err
+			if some, err = r.mapper.Needs(some[:0], s.change, view, view); err != nil {
+				return err
+			}
+			for _, ref := range some {
+				if !needed[ref] {
+					needed[ref] = true
+					refs = append(refs, ref)
+				}
+			}
+			return nil
 		})
-		if err != nil && !errors.Is(err, errEnough) {
+		if errors.Is(err, errEnough) {
+			break
+		}
+		if err != nil {
 			return refs, err
 		}
 	}
@@ -234,80 +257,56 @@ func take(plan *mapping.ParentPlan, row *binlog.Row, give func(mapping.ParentRef
 	return nil
 }
 
-// takeBack undoes what the transactions that wait change of parents.
+// takeBack undoes what the transactions that wait change of parents: each was
+// what the first of those changes found.
 func (r *Relay) takeBack(found map[mapping.ParentRef]mapping.Parent) error {
-	settled := map[mapping.ParentRef]bool{}
-	for _, a := range r.inbox.waiting() {
-		if !a.decides {
-			continue
-		}
-		before, after := map[mapping.ParentRef]mapping.Parent{}, map[mapping.ParentRef]bool{}
-		err := a.changes.each(func(s step) error {
-			if s.change == nil || s.set != 0 {
-				return nil
-			}
-			plan, err := r.mapper.ParentPlan(s.change.Table())
-			if err != nil || plan == nil {
-				return err
-			}
-			if row := s.change.Before; row != nil {
-				err := take(plan, row, func(ref mapping.ParentRef, parent mapping.Parent) {
-					if _, wanted := found[ref]; wanted {
-						before[ref] = parent
-					}
-				})
-				if err != nil {
-					return err
-				}
-			}
-			if row := s.change.After; row != nil {
-				return take(plan, row, func(ref mapping.ParentRef, _ mapping.Parent) {
-					if _, wanted := found[ref]; wanted {
-						after[ref] = true
-					}
-				})
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		for ref := range after {
-			if _, was := before[ref]; !was {
-				before[ref] = mapping.Parent{}
-			}
-		}
-		for ref, parent := range before {
-			if !settled[ref] {
-				settled[ref], found[ref] = true, parent
-			}
+	settled := make(map[mapping.ParentRef]bool, len(found))
+	settle := func(ref mapping.ParentRef, parent mapping.Parent) {
+		if _, wanted := found[ref]; wanted && !settled[ref] {
+			settled[ref], found[ref] = true, parent
 		}
 	}
-	return nil
+	var before, after binlog.Row
+	err := r.inbox.decisive(func(e *entry) error {
+		plan, err := r.mapper.ParentPlan(e.table)
+		if err != nil || plan == nil {
+			return err
+		}
+		if err := e.images(&before, &after); err != nil {
+			return err
+		}
+		if e.kind != binlog.Insert {
+			if err := take(plan, &before, settle); err != nil {
+				return err
+			}
+		}
+		if e.kind != binlog.Delete {
+			err := take(plan, &after, func(ref mapping.ParentRef, _ mapping.Parent) { settle(ref, mapping.Parent{}) })
+			if err != nil {
+				return err
+			}
+		}
+		if len(settled) == len(found) {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // awaitRead waits until the log was read as far as upto.
 func (r *Relay) awaitRead(ctx context.Context, upto binlog.Position) error {
-	r.mu.Lock()
-	at, err := r.reached()
-	r.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	r.inbox.press(true)
 	defer r.inbox.press(false)
-	for n := 0; !at.Covers(upto); {
-		list, last, wake, over := r.inbox.since(n)
-		for _, pt := range list {
-			if err := at.Advance(pt); err != nil {
-				return err
-			}
-		}
-		n = last
-		if at.Covers(upto) {
-			break
-		}
-		if over {
+	for {
+		ok, wake, over := r.inbox.covers(upto)
+		switch {
+		case ok:
+			return nil
+		case over:
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -317,5 +316,4 @@ func (r *Relay) awaitRead(ctx context.Context, upto binlog.Position) error {
 		case <-wake:
 		}
 	}
-	return nil
 }

@@ -39,10 +39,12 @@ const (
 	idle
 )
 
+// idleWeight is that of an arrival without changes.
+const idleWeight = 512
+
 // weigh finds out how much memory it takes.
 func (a *arrival) weigh() {
-	const own = 512
-	a.weight = own
+	a.weight = idleWeight
 	if a.changes != nil {
 		a.weight += a.changes.memory()
 	}
@@ -66,11 +68,14 @@ func newCollector(m *mapping.Mapper, dir string) *collector {
 	return c
 }
 
+// empty is a transaction of which nothing is known yet.
+func (c *collector) empty() *transaction { return c.used.Get().(*transaction) }
+
 // at notes that something of a transaction comes, which was committed at that
 // time, and returns it; first says that it is the first of it.
 func (c *collector) at(time uint64) (t *transaction, first bool) {
 	if c.open == nil {
-		c.open, c.time, first = c.used.Get().(*transaction), time, true
+		c.open, c.time, first = c.empty(), time, true
 	}
 	return c.open, first
 }

@@ -66,7 +66,7 @@ type Config struct {
 	ScopeMessages bool
 	// Workers is how many requests are in flight at most.
 	Workers int
-	// Dir is the folder for transactions that are too large for memory; the
+	// Dir is the folder for what was read and is too large for memory; the
 	// system's own for temporary files if it is empty.
 	Dir string
 }
@@ -188,7 +188,7 @@ func New(cfg Config, p Parts) *Relay {
 	r.hasParents = len(parents.Names)+len(parents.Patterns) > 0
 	r.audience = audience.New(r.mapper, audience.Config{}, cfg.Clock)
 	r.loader = audience.NewLoader(p.NewMapper, func() audience.Reader { return p.NewReader() })
-	r.inbox = newInbox(r.reading.close)
+	r.inbox = newInbox(cfg.From, r.reading, cfg.Dir)
 	r.link = &link{relay: r}
 	r.metrics = newMetrics(r, p.Registerer)
 	return r

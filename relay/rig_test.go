@@ -47,6 +47,8 @@ type rig struct {
 	redis redisstate.Config
 	store *redisstate.Store
 	relay *Relay
+	// inbox bounds that, in bytes, if it is not 0.
+	inbox int
 	// polls passes polls one by one; closed, all of them.
 	polls chan struct{}
 	// broken makes polls fail.
@@ -171,6 +173,9 @@ func (r *rig) start() {
 	}
 	r.store = store
 	r.relay = r.newRelay(cfg, store)
+	if r.inbox > 0 {
+		r.relay.inbox.limit = r.inbox
+	}
 	relay, done := r.relay, r.done
 	go func() {
 		done <- relay.Run(ctx)

@@ -28,9 +28,9 @@ func (r *Relay) routeAll(ctx context.Context) error {
 			continue
 		default:
 		}
-		a, wake, over := r.inbox.next()
-		if over {
-			return nil
+		a, wake, over, err := r.inbox.next()
+		if over || err != nil {
+			return err
 		}
 		if a == nil {
 			select {
@@ -42,7 +42,7 @@ func (r *Relay) routeAll(ctx context.Context) error {
 			}
 			continue
 		}
-		err := errors.Join(r.take(ctx, a), r.inbox.done(a))
+		err = errors.Join(r.take(ctx, a), r.inbox.done(a))
 		if ended(ctx) {
 			return nil
 		}

@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// spool keeps entries of bytes that are read once all are there: in memory up
-// to a limit, and beyond it in a file.
+// spool keeps entries of bytes: in memory up to a limit, and beyond it in a
+// file. What is in memory is read once all are there, see done.
 type spool struct {
 	limit int    // bytes in memory
 	dir   string // of the file; the system's own for those if empty
@@ -128,7 +128,7 @@ func scratchFile(dir string) (*os.File, error) {
 }
 
 func scratchError(name string, err error) error {
-	return fmt.Errorf("keep a transaction that is too large for memory in %s: %w; make room there, or name another folder by state_dir", name, err)
+	return fmt.Errorf("keep what was read and is too large for memory in %s: %w; make room there, or name another folder by state_dir", name, err)
 }
 
 func closeScratch(file *os.File) error {

@@ -184,17 +184,26 @@ func (t *transaction) numberOf(table *binlog.Table) int {
 	return i
 }
 
+// knows makes a version known whose keys are known.
+func (t *transaction) knows(v *tableVersion) {
+	if !slices.ContainsFunc(t.versions, func(o tableVersion) bool { return o.table == v.table }) {
+		t.versions = append(t.versions, *v)
+	}
+}
+
 // keyChanged is set beside an entry's kind if its key changed.
 const keyChanged = 1 << 7
 
-// entry is a change in the spool.
+// entry is a change in the spool, or a definition between two.
 type entry struct {
-	table *binlog.Table
-	key   []int
-	set   int
-	kind  binlog.ChangeKind
-	moved bool   // its key changed
-	rows  []byte // the images, before and after
+	definition *binlog.Definition
+	version    *tableVersion
+	table      *binlog.Table
+	key        []int
+	set        int
+	kind       binlog.ChangeKind
+	moved      bool   // its key changed
+	rows       []byte // the images, before and after
 }
 
 // read reads the change at an offset, and where the next one is; it refers to
@@ -208,7 +217,7 @@ func (t *transaction) read(r *spoolReader, offset int64) (e entry, next int64, e
 	version, size := binary.Uvarint(data[1:])
 	set, more := binary.Uvarint(data[1+size:])
 	v := &t.versions[version]
-	e.table, e.set, e.key = v.table, int(set), v.keys[set]
+	e.version, e.table, e.set, e.key = v, v.table, int(set), v.keys[set]
 	e.rows = data[1+size+more:]
 	return e, next, nil
 }
@@ -228,6 +237,46 @@ func (e *entry) images(before, after *binlog.Row) error {
 		}
 	}
 	return nil
+}
+
+// change is the one that an entry is, made of these rows; it has no time.
+func (e *entry) change(before, after *binlog.Row) (*binlog.Change, error) {
+	c := &binlog.Change{Kind: e.kind}
+	if e.kind != binlog.Insert {
+		c.Before = before
+	}
+	if e.kind != binlog.Delete {
+		c.After = after
+	}
+	return c, e.images(before, after)
+}
+
+// logged gives what a sealed transaction did as it was logged, in order: each
+// change once. An entry is valid until fn returns.
+func (t *transaction) logged(fn func(*entry) error) error {
+	ahead := spoolReader{spool: &t.changes, ahead: changesAhead}
+	definitions := t.definitions
+	for offset, end := int64(0), t.changes.end(); ; {
+		for len(definitions) > 0 && definitions[0].offset == offset {
+			if err := fn(&entry{definition: definitions[0].definition}); err != nil {
+				return err
+			}
+			definitions = definitions[1:]
+		}
+		if offset == end {
+			return nil
+		}
+		e, next, err := t.read(&ahead, offset)
+		if err != nil {
+			return err
+		}
+		if offset = next; e.set != 0 {
+			continue // the same change, for other records
+		}
+		if err := fn(&e); err != nil {
+			return err
+		}
+	}
 }
 
 // each gives the steps in order. It may be called again; nothing may be added
