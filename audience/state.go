@@ -208,7 +208,7 @@ func (s *State) leave(c *connected) {
 	for _, t := range c.timers {
 		s.timers.remove(t)
 	}
-	c.places, c.timers = nil, nil // a Spot may keep what is left
+	c.places, c.timers = places{}, nil // a Spot may keep what is left
 	s.seats.give(c.user.Slot)
 	s.users.Delete(c.user.Key)
 }
