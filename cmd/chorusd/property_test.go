@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -15,18 +16,26 @@ import (
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
 
-// worldTransactions is how many transactions a random world lives for.
-const worldTransactions = 400
+// worldTransactions is how many transactions a random world lives for, and
+// longWorldTransactions in a long run.
+const (
+	worldTransactions     = 400
+	longWorldTransactions = 5000
+)
 
 // TestWhoSeesWhat has random people come and go while random transactions
 // change random tables under random rules, and judges all that is sent by what
 // plain SQL says (package oracle). A seed gives the same worlds and
-// transactions again: these are always the same, with TEST_FULL others each
-// time. Longer runs:
+// transactions again, but for the times at which things happen: these are
+// always the same, with TEST_FULL others each time. Longer runs have larger
+// worlds that live for longer, and fewer pauses and kills:
 //
 //	TEST_ORACLE_TRANSACTIONS=1000000 TEST_ORACLE_SEED=7 \
 //	    go test ./cmd/chorusd -run TestWhoSeesWhat/mysql -timeout 10h
 //	TEST_ORACLE_FOR=1h …
+//
+// With -race, chorusd is built with it, too, which makes it several times
+// slower; TEST_ORACLE_RACE=off leaves it out there.
 func TestWhoSeesWhat(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind services.Kind) {
 		seed := uint64(1)
@@ -39,11 +48,12 @@ func TestWhoSeesWhat(t *testing.T) {
 		sql := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{
 			"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--binlog-expire-logs-seconds=3600", "--max-binlog-size=64M",
 		}})
+		redis := servicestest.StartRedis(t, services.RedisOptions{})
 		more := lasting(t)
 		var total oracle.Counts
 		for world := 0; more(total.Transactions, world); world++ {
 			t.Run(strconv.FormatUint(seed+uint64(world), 10), func(t *testing.T) {
-				total.Add(judge(t, onServers{kind: kind, sql: sql}, seed+uint64(world)))
+				total.Add(judge(t, onServers{kind: kind, sql: sql, redis: redis}, seed+uint64(world)))
 			})
 			if t.Failed() {
 				t.Fatalf("after %+v: again with TEST_ORACLE_SEED=%d", total, seed+uint64(world))
@@ -75,6 +85,11 @@ func lasting(t *testing.T) (more func(transactions, worlds int) bool) {
 	return func(_, n int) bool { return n < worlds }
 }
 
+// long says that the environment asks for a run without an end of its own.
+func long() bool {
+	return os.Getenv("TEST_ORACLE_FOR") != "" || os.Getenv("TEST_ORACLE_TRANSACTIONS") != ""
+}
+
 // amount is a number in the environment.
 func amount(t *testing.T, name string) int {
 	t.Helper()
@@ -89,7 +104,10 @@ func amount(t *testing.T, name string) int {
 func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
-	features := oracle.Supported()
+	features, pace, transactions := oracle.Supported(), oracle.Brisk, worldTransactions
+	if long() {
+		features.Large, pace, transactions = true, oracle.Steady, longWorldTransactions
+	}
 	w := oracle.Generate(r, features)
 	p, err := oracle.NewPusher()
 	if err != nil {
@@ -98,6 +116,7 @@ func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
 	t.Cleanup(func() { _ = p.Close() })
 	on.pusher = p.Addr()
 	s := newStack(t, on, "")
+	s.redis.Prefix = s.db.Name + ":"
 	w.Place(s.db.Name)
 	s.configure(t, w.TOML())
 	s.db.MustExec(t, w.Schema()...)
@@ -105,12 +124,17 @@ func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
 	for _, database := range w.Databases() {
 		t.Cleanup(func() { _, _ = s.db.Exec("DROP DATABASE " + database) })
 	}
-	run, err := oracle.NewRun(t.Context(), w, s.db.DB, p, &judged{T: t, stack: s}, r, features)
+	db, err := sql.Open("mysql", s.db.DSN("multiStatements=true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	run, err := oracle.NewRun(t.Context(), w, db, p, &judged{T: t, stack: s, redis: on.redis, flags: w.Flags()}, r, features, pace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer run.Close(t.Context())
-	if err := run.Go(t.Context(), worldTransactions); err != nil {
+	if err := run.Go(t.Context(), transactions); err != nil {
 		t.Fatal(err)
 	}
 	return run.Count
@@ -120,13 +144,19 @@ func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
 type judged struct {
 	*testing.T
 	stack  *stack
+	redis  *services.RedisServer
+	flags  []string
 	daemon *daemon
 }
 
 // Start implements oracle.Daemon.
 func (j *judged) Start() {
 	first := j.daemon == nil
-	j.daemon = j.stack.launch(j.T)
+	path := program(j.T)
+	if os.Getenv("TEST_ORACLE_RACE") == "off" {
+		path = plainProgram(j.T)
+	}
+	j.daemon = j.stack.launchProgram(j.T, path, append([]string{"--channels.poll_interval=100ms"}, j.flags...)...)
 	if first {
 		j.daemon.awaitReady(j.T) // it reads from now on
 	}
@@ -135,8 +165,19 @@ func (j *judged) Start() {
 // Kill implements oracle.Daemon.
 func (j *judged) Kill() { j.daemon.kill(j.T) }
 
+// Redis implements oracle.Daemon.
+func (j *judged) Redis(there bool) {
+	change := j.redis.Pause
+	if there {
+		change = j.redis.Resume
+	}
+	if err := change(); err != nil {
+		j.Fatal(err)
+	}
+}
+
 // Settled implements oracle.Daemon.
-func (j *judged) Settled() bool {
+func (j *judged) Settled() (settled, refilling bool) {
 	if j.daemon.hasExited() {
 		j.Fatalf("chorusd ended with %v", j.daemon.cmd.ProcessState)
 	}
@@ -147,6 +188,8 @@ func (j *judged) Settled() bool {
 		Refills int     `json:"refills"`
 		Lag     float64 `json:"lag_seconds"`
 	}
-	return code == http.StatusOK && json.Unmarshal([]byte(body), &status) == nil &&
-		status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0
+	if code != http.StatusOK || json.Unmarshal([]byte(body), &status) != nil {
+		return false, false
+	}
+	return status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0, status.Refills > 0
 }

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -41,37 +42,73 @@ func parseMessage(data string) (*message, error) {
 type client struct {
 	rows map[record]string
 	last map[record]harmonic.ID
-	// early are messages that came before the client had loaded its rows.
-	early  []*message
+	// early is what is done with what came before the client had loaded its
+	// rows.
+	early  []func()
 	loaded bool
+	from   int // the point at which it loaded them
 }
 
 // load gives the client the rows that it begins with.
-func (c *client) load(rows map[record]string) {
-	c.rows, c.last, c.loaded = rows, map[record]harmonic.ID{}, true
-	for _, m := range c.early {
-		c.apply(m)
+func (c *client) load(rows map[record]string, point int) {
+	c.rows, c.last, c.loaded, c.from = rows, map[record]harmonic.ID{}, true, point
+	for _, do := range c.early {
+		do()
 	}
 	c.early = nil
+}
+
+// reload gives the client the rows of a table anew, of all with "".
+func (c *client) reload(table string, rows map[record]string) {
+	concerned := func(r record, _ string) bool { return table == "" || r.table == table }
+	maps.DeleteFunc(c.rows, concerned)
+	for r, content := range rows {
+		if concerned(r, content) {
+			c.rows[r] = content
+		}
+	}
+}
+
+// control does something now, or once the rows are loaded.
+func (c *client) control(do func()) {
+	if !c.loaded {
+		c.early = append(c.early, do)
+		return
+	}
+	do()
 }
 
 // apply takes a message by the rule of the wire: one with a lower id than the
 // last of its record is old.
 func (c *client) apply(m *message) {
-	if !c.loaded {
-		c.early = append(c.early, m)
-		return
+	c.control(func() {
+		if last, ok := c.last[m.record]; ok && m.id.String() < last.String() {
+			return
+		}
+		c.last[m.record] = m.id
+		if m.operation == harmonic.Delete {
+			delete(c.rows, m.record)
+		} else {
+			c.rows[m.record] = m.content
+		}
+	})
+}
+
+// drop drops rows of a table that were not changed by a higher id.
+func (c *client) drop(table string, id harmonic.ID, described func(content string) bool) {
+	maps.DeleteFunc(c.rows, func(r record, content string) bool {
+		return r.table == table && c.last[r].String() <= id.String() && described(content)
+	})
+}
+
+// matches says whether a row's fields have the values.
+func matches(content string, where []harmonic.Match) bool {
+	for _, m := range where {
+		if !strings.Contains(" "+content+" ", " "+m.Column+"="+spelled(m.Value)+" ") {
+			return false
+		}
 	}
-	last, ok := c.last[m.record]
-	if ok && m.id.String() < last.String() {
-		return
-	}
-	c.last[m.record] = m.id
-	if m.operation == harmonic.Delete {
-		delete(c.rows, m.record)
-	} else {
-		c.rows[m.record] = m.content
-	}
+	return true
 }
 
 // differences are the rows that a client has otherwise than it should.

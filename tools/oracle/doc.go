@@ -10,9 +10,17 @@
 // asked for what the transaction can have changed, and a History keeps who was
 // entitled to which content of which row between which commits (history.go).
 //
-// Clients come and go on a Pusher server that is played (pusher.go, client.go).
-// Two things are judged (run.go):
+// Clients come and go on a Pusher server that is played (pusher.go, client.go),
+// and do what control messages say (control.go). Three things are judged (run.go):
 //   - nothing is sent to a channel that it was not entitled to at the point of
-//     the log that the message's id names, or later;
+//     the log that the message's id names, or later; a delete that says more
+//     than the key says how the row was just before;
+//   - who is there all along is told to delete no row that was never his;
 //   - when writing pauses, each client has exactly the rows that the SQL gives.
+//
+// Commits come one after the other, while up to two sessions are open: of two
+// commits at once nobody could say who was entitled to what in between. What
+// takes the time of a run is not that, but pauses, restarts of chorusd and the
+// oracle's questions: so a long run has fewer of the first two (Pace), and of
+// the last only those that a transaction gives reason to (extent.go).
 package oracle

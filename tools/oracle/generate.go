@@ -40,6 +40,7 @@ func (g *generator) make() *World {
 	w := g.world
 	w.timed = g.features.Deadlines && g.chance(0.3)
 	w.prefixed = g.features.Prefixes && g.features.Users && g.chance(0.3)
+	w.messages = g.features.Messages && g.features.Scopes && g.chance(0.4)
 	g.people()
 	if g.features.Scopes {
 		g.scopes()
@@ -92,7 +93,7 @@ func (g *generator) keys(k Kind, n int) []Value {
 func (g *generator) people() {
 	w := g.world
 	kind := pick(g.Rand, []Kind{Int, Int, UUID, Text})
-	for range 7 {
+	for range 7 * g.features.scale() {
 		switch kind {
 		case Int:
 			w.People = append(w.People, number(len(w.People)+1))
@@ -103,7 +104,7 @@ func (g *generator) people() {
 		}
 	}
 	if kind == Int {
-		w.People[6] = number(9007199254740993) // beyond what a float64 holds
+		w.People[len(w.People)-1] = number(9007199254740993) // beyond what a float64 holds
 	}
 	users := &Table{Name: "users", pool: keysOf(w.People)}
 	users.add(&Column{Name: "id", Kind: kind, Ref: true})
@@ -119,9 +120,9 @@ func (g *generator) people() {
 		w.attributes = []*Column{users.column("role"), users.column("region"), users.column("level")}
 	}
 	if w.prefixed {
-		prefix := &Column{Name: "prefix", Kind: Text, Domain: prefixes, Fixed: true}
+		prefix := &Column{Name: "prefix", Kind: Text, Domain: prefixes, Fixed: !g.features.Moves}
 		users.add(prefix)
-		users.stays = true
+		users.stays = !g.features.Moves
 		w.attributes = append(w.attributes, prefix)
 	}
 }
@@ -139,14 +140,14 @@ func keysOf(values []Value) []Key {
 // scopes makes the scopes and the tables of their members.
 func (g *generator) scopes() {
 	w := g.world
-	team := &Scope{Name: "team", Keys: g.keys(pick(g.Rand, []Kind{Int, Int, UUID, Text}), 3)}
+	team := &Scope{Name: "team", Keys: g.keys(pick(g.Rand, []Kind{Int, Int, UUID, Text}), 3*g.features.scale())}
 	team.Members = append(team.Members, g.members(team, "team_user"))
 	if g.chance(0.4) {
 		team.Members = append(team.Members, g.members(team, "team_guests"))
 	}
 	w.Scopes = append(w.Scopes, team)
 	if g.chance(0.6) {
-		tenant := &Scope{Name: "tenant", Keys: g.keys(Int, 3)}
+		tenant := &Scope{Name: "tenant", Keys: g.keys(Int, 3*g.features.scale())}
 		column := &Column{Name: "tenant_id", Kind: Int, Null: true, Domain: tenant.Keys, Ref: true}
 		w.Users.add(column)
 		if len(w.attributes) > 0 {
@@ -160,7 +161,7 @@ func (g *generator) scopes() {
 		w.Scopes = append(w.Scopes, tenant)
 	}
 	if g.chance(0.4) {
-		org := &Scope{Name: "org", Keys: g.keys(Text, 3)}
+		org := &Scope{Name: "org", Keys: g.keys(Text, 3*g.features.scale())}
 		org.Members = append(org.Members, g.members(org, "org_members"))
 		w.Scopes = append(w.Scopes, org)
 	}
@@ -182,7 +183,7 @@ func (g *generator) members(s *Scope, name string) *Members {
 	} else {
 		t.add(&Column{Name: "id", Ref: true})
 		t.Key = t.Columns[:1:1]
-		t.pool = keysOf(g.keys(Int, 30))
+		t.pool = keysOf(g.keys(Int, 30*g.features.scale()))
 		user.Null = g.chance(0.3)
 	}
 	t.add(scope, user, &Column{Name: versionColumn},
@@ -240,20 +241,20 @@ func (g *generator) key(t *Table) {
 	switch g.IntN(5) {
 	case 0:
 		t.add(&Column{Name: "id", Kind: UUID, Ref: true})
-		t.pool = keysOf(g.keys(UUID, 60))
+		t.pool = keysOf(g.keys(UUID, 60*g.features.scale()))
 	case 1:
 		t.add(&Column{Name: "id", Kind: Text, Ref: true})
-		t.pool = keysOf(g.keys(Text, 60))
+		t.pool = keysOf(g.keys(Text, 60*g.features.scale()))
 	case 2:
 		t.add(&Column{Name: "org_no", Ref: true}, &Column{Name: "no", Kind: Text, Ref: true})
-		for _, a := range g.keys(Int, 6) {
+		for _, a := range g.keys(Int, 6*g.features.scale()) {
 			for _, b := range g.keys(Text, 10) {
 				t.pool = append(t.pool, Key{a, b})
 			}
 		}
 	default:
 		t.add(&Column{Name: "id", Ref: true})
-		t.pool = keysOf(g.keys(Int, 60))
+		t.pool = keysOf(g.keys(Int, 60*g.features.scale()))
 	}
 	t.Key = slices.Clone(t.Columns)
 	if g.features.Paths && g.chance(0.4) {

@@ -281,10 +281,10 @@ func (g *generator) bounded(t *Table, alias string, c *Cond) *Cond {
 	t.timed = true
 	published, expires := alias+".published_at", alias+".expires_at"
 	return and(c, pick(g.Rand, []*Cond{
-		{"published_at <= now", published + " <= @now"},
-		{"now > published_at", "@now > " + published},
-		{"expires_at > now", expires + " > @now"},
-		{"expires_at == nil or expires_at >= now", expires + " IS NULL OR " + expires + " >= @now"},
+		{"published_at <= now", published + " <= @late"},
+		{"now > published_at", "@late > " + published},
+		{"expires_at > now", expires + " > @early"},
+		{"expires_at == nil or expires_at >= now", expires + " IS NULL OR " + expires + " >= @early"},
 	}))
 }
 

@@ -32,6 +32,12 @@ type history struct {
 	past  map[*Table]map[viewed][]*span
 	// unsure are rows about which the clock is just deciding.
 	unsure map[*Table]map[viewed]bool
+	// lost is up to which point somebody was last entitled to a row that he is
+	// entitled to no more.
+	lost map[*Table]map[viewed]int
+	// members are the users whom rows of tables of members name, where the
+	// key does not tell.
+	members map[*Table]map[string]Value
 	// told are the positions at which transactions came, by the point after
 	// them, as far as that is known.
 	told []harmonic.Seq
@@ -41,12 +47,20 @@ type history struct {
 func newHistory(ctx context.Context, w *World, db *sql.DB) (*history, error) {
 	h := &history{
 		world: w, db: db, now: map[*Table]map[viewed]*span{}, past: map[*Table]map[viewed][]*span{},
-		unsure: map[*Table]map[viewed]bool{}, told: []harmonic.Seq{0},
+		unsure: map[*Table]map[viewed]bool{}, lost: map[*Table]map[viewed]int{}, members: map[*Table]map[string]Value{}, told: []harmonic.Seq{0},
+	}
+	for t, column := range w.userColumns() {
+		if slices.Contains(t.Key, column) {
+			continue
+		}
+		if err := h.readMembers(ctx, t, column, nil); err != nil {
+			return nil, err
+		}
 	}
 	for _, t := range w.Tables {
 		if t.Rule != nil {
-			h.now[t], h.past[t], h.unsure[t] = map[viewed]*span{}, map[viewed][]*span{}, map[viewed]bool{}
-			if err := h.look(ctx, t, nil); err != nil {
+			h.now[t], h.past[t], h.unsure[t], h.lost[t] = map[viewed]*span{}, map[viewed][]*span{}, map[viewed]bool{}, map[viewed]int{}
+			if err := h.look(ctx, t, everything); err != nil {
 				return nil, err
 			}
 		}
@@ -59,21 +73,22 @@ func newHistory(ctx context.Context, w *World, db *sql.DB) (*history, error) {
 func (h *history) committed(ctx context.Context, tx *transaction) error {
 	h.point++
 	h.told = append(h.told, 0)
+	users, err := h.usersIn(ctx, tx)
+	if err != nil {
+		return err
+	}
 	for _, t := range h.world.Tables {
 		if t.Rule == nil {
 			continue
 		}
-		keys, wrote := tx.touched[t]
-		for _, other := range h.world.reads(t) {
-			if _, ok := tx.touched[other]; ok {
-				keys, wrote = nil, true
-			}
-		}
-		if !wrote {
-			continue
-		}
-		if err := h.look(ctx, t, keys); err != nil {
+		changed, err := h.changed(ctx, t, tx, users)
+		if err != nil {
 			return err
+		}
+		for _, e := range changed {
+			if err := h.look(ctx, t, e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -83,57 +98,54 @@ func (h *history) committed(ctx context.Context, tx *transaction) error {
 // that of the log, which on MariaDB has whole seconds.
 const clockError = 3 * time.Second
 
-// look asks what there is to see of t now, of some rows or with nil of all,
-// and notes what is not as it was. Where the clock decides, whoever may see a
-// row at some time around now is entitled to it.
-func (h *history) look(ctx context.Context, t *Table, keys map[string]Key) error {
-	seen, err := h.around(ctx, t, keys)
+// look asks what there is to see of t now, and notes what is not as it was.
+// Where the clock decides, whoever may see a row at some time around now is
+// entitled to it.
+func (h *history) look(ctx context.Context, t *Table, e extent) error {
+	seen, err := h.around(ctx, t, e)
 	if err != nil {
 		return err
 	}
-	h.note(t, keys, seen, h.point)
+	h.note(t, e, seen, h.point)
 	return nil
 }
 
 // around is what there is to see at some time around now.
-func (h *history) around(ctx context.Context, t *Table, keys map[string]Key) (view, error) {
+func (h *history) around(ctx context.Context, t *Table, e extent) (view, error) {
 	now := time.Now()
 	if !h.world.isTimed(t) {
-		return h.world.see(ctx, h.db, t, keys, now)
+		return h.world.see(ctx, h.db, t, e, now, now)
 	}
-	early, err := h.world.see(ctx, h.db, t, keys, now.Add(-clockError))
+	before, after := now.Add(-clockError), now.Add(clockError)
+	possible, err := h.world.see(ctx, h.db, t, e, after, before)
 	if err != nil {
 		return nil, err
 	}
-	late, err := h.world.see(ctx, h.db, t, keys, now.Add(clockError))
+	certain, err := h.world.see(ctx, h.db, t, e, before, after)
 	if err != nil {
 		return nil, err
 	}
-	if keys == nil {
-		h.unsure[t] = map[viewed]bool{}
-	}
-	both := maps.Clone(early)
-	maps.Copy(both, late)
-	for v := range both {
-		_, before := early[v]
-		_, after := late[v]
-		delete(h.unsure[t], v)
-		if before != after {
+	asked := h.asked(t, e)
+	maps.DeleteFunc(h.unsure[t], func(v viewed, _ bool) bool { return asked(v) })
+	for v := range possible {
+		if _, sure := certain[v]; !sure {
 			h.unsure[t][v] = true
 		}
 	}
-	return both, nil
+	return possible, nil
 }
 
 // note notes what there is to see of t; what there was has ended at a point.
-func (h *history) note(t *Table, keys map[string]Key, seen view, end int) {
+func (h *history) note(t *Table, e extent, seen view, end int) {
+	asked := h.asked(t, e)
 	for v, s := range h.now[t] {
-		if _, asked := keys[v.key]; !asked && keys != nil {
+		if !asked(v) {
 			continue
 		}
 		if content, ok := seen[v]; !ok || content != s.content {
 			s.to = end
 			h.past[t][v] = append(h.past[t][v], s)
+			h.lost[t][v] = end
 			delete(h.now[t], v)
 		}
 	}
@@ -150,11 +162,11 @@ func (h *history) tick(ctx context.Context) error {
 		if !h.world.isTimed(t) {
 			continue
 		}
-		seen, err := h.around(ctx, t, nil)
+		seen, err := h.around(ctx, t, everything)
 		if err != nil {
 			return err
 		}
-		h.note(t, nil, seen, h.point+1) // at this point there was a time at which it was so
+		h.note(t, everything, seen, h.point+1) // at this point there was a time at which it was so
 	}
 	return nil
 }
@@ -166,7 +178,8 @@ func (h *history) verify(ctx context.Context) error {
 		if h.world.isTimed(t) {
 			continue // it has moved on
 		}
-		seen, err := h.world.see(ctx, h.db, t, nil, time.Now())
+		now := time.Now()
+		seen, err := h.world.see(ctx, h.db, t, everything, now, now)
 		if err != nil {
 			return err
 		}
@@ -196,7 +209,8 @@ func (h *history) load(ctx context.Context, s subject) (map[record]string, error
 			}
 			continue
 		}
-		seen, err := h.world.see(ctx, h.db, t, nil, time.Now())
+		now := time.Now()
+		seen, err := h.world.see(ctx, h.db, t, everything, now, now)
 		if err != nil {
 			return nil, err
 		}
@@ -245,19 +259,36 @@ func (h *history) pointOf(seq harmonic.Seq) int {
 	return 0
 }
 
-// judge says what is wrong with a message to a subject: "" if nothing is.
+// unknown is the point from which on somebody may know of rows, if that cannot
+// be said.
+const unknown = -1
+
+// unfounded says whether a delete takes a row by its key alone from a subject
+// that was never entitled to it since a point.
+func (h *history) unfounded(s subject, m *message, since int) bool {
+	t := h.world.table(s, m.table)
+	if m.operation != harmonic.Delete || since == unknown || t == nil || t.Rule == nil || !t.isKey(m.fields) {
+		return false
+	}
+	v := viewed{s, m.key}
+	lost, ever := h.lost[t][v]
+	return h.now[t][v] == nil && (!ever || lost < since)
+}
+
+// judge says what is wrong with a message to a subject, "" if nothing is, as
+// far as it says more than a key.
 func (h *history) judge(s subject, m *message) string {
 	t := h.world.table(s, m.table)
 	if t == nil || t.Rule == nil {
 		return "there is no such table for clients"
 	}
+	if m.operation == harmonic.Delete && t.isKey(m.fields) {
+		return ""
+	}
 	v := viewed{s, m.key}
 	spans := h.past[t][v]
 	if now := h.now[t][v]; now != nil {
 		spans = append(slices.Clip(spans), now)
-	}
-	if m.operation == harmonic.Delete {
-		return judgeDelete(t, spans, m)
 	}
 	point := h.pointOf(m.id.Seq())
 	known := false
@@ -265,7 +296,8 @@ func (h *history) judge(s subject, m *message) string {
 		if span.content != m.content {
 			continue
 		}
-		if span.to > point {
+		// What a delete says is how the row was before.
+		if span.to > point || m.operation == harmonic.Delete && span.to == point {
 			return ""
 		}
 		known = true
@@ -280,16 +312,14 @@ func (h *history) judge(s subject, m *message) string {
 	}
 }
 
-// judgeDelete allows the values that the subject could see, and the key alone.
-func judgeDelete(t *Table, spans []*span, m *message) string {
-	onlyKey := true
-	for name := range m.fields {
-		onlyKey = onlyKey && slices.ContainsFunc(t.Key, func(c *Column) bool { return c.Name == name })
+// isKey says whether fields are the key's columns alone.
+func (t *Table) isKey(fields map[string]string) bool {
+	for name := range fields {
+		if !slices.ContainsFunc(t.Key, func(c *Column) bool { return c.Name == name }) {
+			return false
+		}
 	}
-	if onlyKey || slices.ContainsFunc(spans, func(s *span) bool { return s.content == m.content }) {
-		return ""
-	}
-	return "a delete with values that it was never entitled to"
+	return true
 }
 
 // forget drops what no message can be of any more: all that ended before a point.

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"database/sql"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -12,9 +13,10 @@ import (
 func TestMain(m *testing.M) { servicestest.Main(m) }
 
 // Everything that worlds can be made of.
-var everything = Features{
+var complete = Features{
 	Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true,
 	Columns: true, Masks: true, Computed: true, Deadlines: true, Tenants: true, Prefixes: true,
+	Messages: true, Statements: true, Moves: true,
 }
 
 // TestHistory has the history of random worlds, which looks only at what a
@@ -24,7 +26,7 @@ func TestHistory(t *testing.T) {
 		for seed := range uint64(3) {
 			t.Run(string(kind)+" "+strconv.FormatUint(seed, 10), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 0))
-				w := Generate(r, everything)
+				w := Generate(r, complete)
 				db := servicestest.NewDatabase(t, kind)
 				w.Place(db.Name)
 				t.Cleanup(func() {
@@ -33,7 +35,12 @@ func TestHistory(t *testing.T) {
 					}
 				})
 				db.MustExec(t, w.Schema()...)
-				writer, err := newWriter(t.Context(), w, db.DB, r, everything)
+				statements, err := sql.Open("mysql", db.DSN("multiStatements=true"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer statements.Close()
+				writer, err := newWriter(t.Context(), w, statements, r, complete)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -45,8 +52,12 @@ func TestHistory(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%v\n%s", err, w.TOML())
 				}
-				for range 60 {
-					tx, err := writer.next(t.Context())
+				for n := range 60 {
+					next := writer.next
+					if n%20 == 19 {
+						next = writer.define
+					}
+					tx, err := next(t.Context())
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -26,7 +26,8 @@ type Mask struct {
 }
 
 // Cond is a condition, or another expression, in both languages. In SQL, t is
-// the row, u the user's row, s.id the user's key, and @now the time.
+// the row, u the user's row, s.id the user's key, @late the time by which
+// something has begun, and @early that by which it has not ended.
 type Cond struct{ Text, SQL string }
 
 // EntryKind is what an entry of visible_to names.

@@ -19,8 +19,11 @@ type Daemon interface {
 	Start()
 	// Kill ends it as kill -9 does.
 	Kill()
-	// Settled says whether it has nothing left to do.
-	Settled() bool
+	// Settled says whether it has nothing left to do, and refilling whether
+	// refills are under way.
+	Settled() (settled, refilling bool)
+	// Redis takes Redis away, or gives it back.
+	Redis(there bool)
 }
 
 // Run is one world, and all that happens in it.
@@ -29,6 +32,8 @@ type Run struct {
 	Pusher  *Pusher
 	db      *sql.DB
 	daemon  Daemon
+	pace    Pace
+	does    Features
 	rand    *rand.Rand
 	writer  *writer
 	history *history
@@ -42,6 +47,13 @@ type Run struct {
 	quiet  int         // the point of the last pause
 	told   int         // the last point that clients of the beacon were told
 	downs  int         // for how many more commits chorusd is down
+	away   int         // for how many more commits Redis is away
+
+	// anew is the last point at which chorusd began to know nothing of who
+	// has what, entered that at which somebody began to listen.
+	anew    int
+	entered map[subject]int
+	owned   map[subject]bool // channels that are their users' own, where that changes
 
 	Count Counts
 	log   journal
@@ -49,7 +61,11 @@ type Run struct {
 
 // Counts is what happened in a run.
 type Counts struct {
-	Transactions, Messages, Deletes, Control, Connections, Pauses, Kills int
+	Transactions, Messages, Deletes, Control, Connections, Pauses, Kills, Outages, Statements int
+	// Unfounded deletes name rows that whoever got them was not entitled to.
+	Unfounded int
+	// Locked transactions waited for another one, a second each.
+	Locked int
 }
 
 // Add adds those of another run.
@@ -61,14 +77,18 @@ func (c *Counts) Add(other Counts) {
 	c.Connections += other.Connections
 	c.Pauses += other.Pauses
 	c.Kills += other.Kills
+	c.Outages += other.Outages
+	c.Statements += other.Statements
+	c.Unfounded += other.Unfounded
+	c.Locked += other.Locked
 }
 
-// NewRun fills the world's tables in db. They must have been made, and the
-// daemon must not run yet.
-func NewRun(ctx context.Context, w *World, db *sql.DB, p *Pusher, d Daemon, r *rand.Rand, f Features) (*Run, error) {
+// NewRun fills the world's tables in db, which takes several statements at
+// once. They must have been made, and the daemon must not run yet.
+func NewRun(ctx context.Context, w *World, db *sql.DB, p *Pusher, d Daemon, r *rand.Rand, f Features, pace Pace) (*Run, error) {
 	run := &Run{
-		World: w, Pusher: p, db: db, daemon: d, rand: r, clients: map[subject]*client{}, waiting: map[subject]int{},
-		points: map[int]int{},
+		World: w, Pusher: p, db: db, daemon: d, pace: pace, does: f, rand: r, clients: map[subject]*client{}, waiting: map[subject]int{},
+		points: map[int]int{}, entered: map[subject]int{},
 	}
 	var err error
 	if run.writer, err = newWriter(ctx, w, db, r, f); err != nil {
@@ -79,7 +99,12 @@ func NewRun(ctx context.Context, w *World, db *sql.DB, p *Pusher, d Daemon, r *r
 		return nil, err
 	}
 	run.log.transaction(filled)
-	run.history, err = newHistory(ctx, w, db)
+	if run.history, err = newHistory(ctx, w, db); err != nil {
+		return nil, err
+	}
+	if w.prefixed {
+		run.owned, err = run.own(ctx)
+	}
 	return run, err
 }
 
@@ -104,44 +129,31 @@ func (r *Run) Go(ctx context.Context, n int) error {
 	return r.pause(ctx)
 }
 
-// How often something happens beside a transaction.
-const (
-	comes  = 0.06
-	goes   = 0.04
-	pauses = 0.02
-	kills  = 0.006
-)
-
 func (r *Run) step(ctx context.Context) error {
-	tx, err := r.writer.next(ctx)
+	next := r.writer.next
+	if r.does.Statements && r.chance(r.pace.Statements) {
+		r.Count.Statements++
+		next = r.writer.define
+	}
+	tx, err := next(ctx)
 	if err != nil {
 		return err
 	}
 	if err := r.committed(ctx, tx); err != nil {
 		return err
 	}
-	subjects := r.history.subjects()
-	if r.chance(comes) {
-		if s := pick(r.rand, subjects); r.clients[s] == nil {
+	if r.chance(r.pace.Comes) {
+		if s := pick(r.rand, r.history.subjects()); r.clients[s] == nil {
 			r.connect(s)
 		}
 	}
-	if r.chance(goes) {
+	if r.chance(r.pace.Goes) {
 		if there := slices.Sorted(maps.Keys(r.clients)); len(there) > 0 {
 			r.disconnect(pick(r.rand, there))
 		}
 	}
-	if r.downs > 0 {
-		if r.downs--; r.downs == 0 {
-			r.start()
-		}
-	} else if r.chance(kills) {
-		r.Count.Kills++
-		r.daemon.Kill()
-		r.log.note(r.history.point, "chorusd is killed")
-		r.downs = 1 + r.rand.IntN(20)
-	}
-	if r.chance(pauses) {
+	r.trouble()
+	if r.chance(r.pace.Pauses) {
 		if err := r.pause(ctx); err != nil {
 			return err
 		}
@@ -149,20 +161,22 @@ func (r *Run) step(ctx context.Context) error {
 	return r.receive(ctx)
 }
 
-func (r *Run) start() {
-	r.daemon.Start()
-	r.log.note(r.history.point, "chorusd is started")
-}
-
 // committed takes a transaction.
 func (r *Run) committed(ctx context.Context, tx *transaction) error {
 	r.Count.Transactions++
+	r.Count.Locked = r.writer.locked
 	if err := r.history.committed(ctx, tx); err != nil {
 		return err
 	}
 	r.points[tx.number] = r.history.point
+	if tx.defined {
+		r.anew = r.history.point
+	}
 	tx.point = r.history.point
 	r.log.transaction(tx)
+	if err := r.moved(ctx, tx); err != nil {
+		return err
+	}
 	for _, s := range slices.Sorted(maps.Keys(r.waiting)) {
 		if r.waiting[s]--; r.waiting[s] < 0 {
 			if err := r.load(ctx, s); err != nil {
@@ -178,6 +192,7 @@ func (r *Run) connect(s subject) {
 	r.Count.Connections++
 	r.clients[s] = &client{}
 	r.waiting[s] = r.rand.IntN(4)
+	r.entered[s] = r.history.point
 	r.Pusher.enter(s)
 	r.log.note(r.history.point, s+" listens")
 }
@@ -189,7 +204,7 @@ func (r *Run) load(ctx context.Context, s subject) error {
 		return err
 	}
 	delete(r.waiting, s)
-	r.clients[s].load(rows)
+	r.clients[s].load(rows, r.history.point)
 	r.log.note(r.history.point, s+" loads its rows")
 	return nil
 }
@@ -204,7 +219,7 @@ func (r *Run) disconnect(s subject) {
 // receive judges what was published and hands it to the clients.
 func (r *Run) receive(ctx context.Context) error {
 	events := r.Pusher.take()
-	if now := time.Now(); now.Sub(r.ticked) > clockError/10 {
+	if now := time.Now(); now.Sub(r.ticked) > clockError/3 {
 		r.ticked = now
 		if err := r.history.tick(ctx); err != nil {
 			return err
@@ -233,8 +248,10 @@ func (r *Run) receive(ctx context.Context) error {
 		if e.Channel == beaconChannel {
 			continue
 		}
-		if e.Name != harmonic.EventCreated {
-			r.Count.Control++
+		if e.Name == harmonic.EventControl {
+			if err := r.controlled(ctx, e); err != nil {
+				return err
+			}
 			continue
 		}
 		m, err := parseMessage(e.Data)
@@ -248,6 +265,12 @@ func (r *Run) receive(ctx context.Context) error {
 		r.log.message(r.history.point, e.Channel, m)
 		if wrong := r.history.judge(e.Channel, m); wrong != "" {
 			return r.report(e.Channel, m.record, "sent to "+e.Channel+", and "+wrong+":\n  "+m.text)
+		}
+		if since := r.since(e.Channel); r.history.unfounded(e.Channel, m, since) {
+			r.Count.Unfounded++
+			if r.does.Exact {
+				return r.report(e.Channel, m.record, fmt.Sprintf("sent to %s, which was not entitled to the row at point %d or later:\n  %s", e.Channel, since, m.text))
+			}
 		}
 		if c := r.clients[e.Channel]; c != nil && e.heard {
 			c.apply(m)
@@ -277,6 +300,10 @@ func (r *Run) pause(ctx context.Context) error {
 		r.downs = 0
 		r.start()
 	}
+	if r.away > 0 {
+		r.away = 0
+		r.redis(true)
+	}
 	for s := range r.waiting {
 		if err := r.load(ctx, s); err != nil {
 			return err
@@ -287,7 +314,7 @@ func (r *Run) pause(ctx context.Context) error {
 	if err := r.history.verify(ctx); err != nil {
 		return err
 	}
-	if err := r.converge(ctx); err != nil {
+	if err := r.converge(ctx, r.does.Interruptions && r.chance(interrupted)); err != nil {
 		return err
 	}
 	r.history.forget(r.quiet)
@@ -296,13 +323,20 @@ func (r *Run) pause(ctx context.Context) error {
 	return nil
 }
 
-func (r *Run) converge(ctx context.Context) error {
+func (r *Run) converge(ctx context.Context, interrupt bool) error {
 	began, settled := time.Now(), time.Time{}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		now := time.Now()
-		quiet := r.daemon.Settled() && r.told == r.history.point
+		settledNow, refilling := r.daemon.Settled()
+		if interrupt && refilling {
+			interrupt = false
+			r.kill()
+			r.start()
+			continue
+		}
+		quiet := settledNow && r.told == r.history.point
 		if err := r.receive(ctx); err != nil {
 			return err
 		}

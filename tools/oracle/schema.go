@@ -22,6 +22,8 @@ type World struct {
 	timed bool
 	// prefixed says that users' channels are named by their prefix.
 	prefixed bool
+	// messages tell of scopes that are lost.
+	messages bool
 	// database is where all that is no tenant's is.
 	database string
 }
@@ -39,6 +41,7 @@ type Table struct {
 	rows    rows
 	timed   bool // the clock decides about its rows
 	stays   bool // no row of it ever goes
+	altered bool // it has the extra column
 }
 
 // Column is one column of a table.

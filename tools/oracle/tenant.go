@@ -72,16 +72,22 @@ func (w *World) userTemplate() string {
 
 // userChannels are all that a user can have, of whatever prefix.
 func (w *World) userChannels() (list []subject) {
-	of := []Value{text("")}
-	if w.prefixed {
-		of = prefixes
-	}
 	for _, tenant := range w.Tenants {
-		for _, p := range of {
-			for _, person := range w.People {
-				list = append(list, tenant.userChannel(p.text, person.text))
-			}
+		for _, person := range w.People {
+			list = append(list, tenant.channelsOf(w, person)...)
 		}
+	}
+	return list
+}
+
+// channelsOf are all that one of the tenant's users can have.
+func (t *Tenant) channelsOf(w *World, person Value) []subject {
+	if !w.prefixed {
+		return []subject{t.userChannel("", person.text)}
+	}
+	list := make([]subject, len(prefixes))
+	for i, p := range prefixes {
+		list[i] = t.userChannel(p.text, person.text)
 	}
 	return list
 }

@@ -11,6 +11,14 @@ const beaconChannel = "private-shared.beacon.1"
 // MasksSecret is the key of hashed fields.
 const MasksSecret = "a secret of the property test"
 
+// Flags are those that chorusd runs with.
+func (w *World) Flags() []string {
+	if w.messages {
+		return []string{"--channels.revocations=message"}
+	}
+	return nil
+}
+
 // TOML is the mapping as chorusd reads it.
 func (w *World) TOML() string {
 	var b strings.Builder

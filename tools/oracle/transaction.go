@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
 
 // transaction is one that the writer makes: open, or as it was committed.
@@ -11,23 +12,34 @@ type transaction struct {
 	number     int
 	point      int // how many were committed with it
 	statements []string
+	defined    bool // it emptied or altered a table
 	// touched are the keys of rows that it wrote, by table and their JSON;
 	// nil stands for any of them.
 	touched map[*Table]map[string]Key
+	// uniques are what their Table.Unique held, by its text.
+	uniques map[*Table]map[string]Value
 
 	conn *sql.Conn
-	undo []func() // takes back what the writer knows of rows
+	// later are statements that go with the next one.
+	later []string
+	undo  []func() // takes back what the writer knows of rows
 }
 
-// touch notes that the row with a key is written.
-func (tx *transaction) touch(t *Table, key Key) {
+// touch notes that a row is written.
+func (tx *transaction) touch(t *Table, r *row) {
+	if t.Unique != nil {
+		if tx.uniques[t] == nil {
+			tx.uniques[t] = map[string]Value{}
+		}
+		tx.uniques[t][r.unique.text] = r.unique
+	}
 	keys, ok := tx.touched[t]
 	if !ok {
 		keys = map[string]Key{}
 		tx.touched[t] = keys
 	}
 	if keys != nil {
-		keys[key.JSON()] = key
+		keys[r.key.JSON()] = r.key
 	}
 }
 
@@ -46,13 +58,22 @@ func (tx *transaction) holds(t *Table, key string) bool {
 	return ok && (keys == nil || keys[key] != nil)
 }
 
+// exec executes a statement, in one round trip with those that wait for it.
 func (tx *transaction) exec(ctx context.Context, format string, args ...any) error {
-	statement := fmt.Sprintf(format, args...)
-	tx.statements = append(tx.statements, statement)
-	if _, err := tx.conn.ExecContext(ctx, statement); err != nil {
-		return fmt.Errorf("%s: %w", statement, err)
+	tx.defers(format, args...)
+	statements := strings.Join(tx.later, "; ")
+	tx.later = tx.later[:0]
+	if _, err := tx.conn.ExecContext(ctx, statements); err != nil {
+		return fmt.Errorf("%s: %w", statements, err)
 	}
 	return nil
+}
+
+// defers has a statement that cannot fail go with the next one.
+func (tx *transaction) defers(format string, args ...any) {
+	statement := fmt.Sprintf(format, args...)
+	tx.statements = append(tx.statements, statement)
+	tx.later = append(tx.later, statement)
 }
 
 // undoTo takes back what is known of rows since there were n entries.

@@ -139,11 +139,16 @@ func parseData(data []byte) (map[string]string, error) {
 	}
 	fields := make(map[string]string, len(raw))
 	for name, value := range raw {
-		fields[name] = string(value)
-		var s string
-		if value[0] == '"' && json.Unmarshal(value, &s) == nil {
-			fields[name] = encoded(s)
-		}
+		fields[name] = spelled(value)
 	}
 	return fields, nil
+}
+
+// spelled is a JSON value in one spelling.
+func spelled(value []byte) string {
+	var s string
+	if value[0] == '"' && json.Unmarshal(value, &s) == nil {
+		return encoded(s)
+	}
+	return string(value)
 }

@@ -121,7 +121,7 @@ func (w *writer) insertKey(ctx context.Context, tx *transaction, t *Table, key K
 	for i, c := range t.Columns {
 		literals[i] = values[c].SQL()
 	}
-	tx.touch(t, key)
+	tx.touch(t, one)
 	tx.added(t, one)
 	return tx.exec(ctx, "INSERT INTO %s (%s) VALUES (%s)", t.sql(), strings.Join(names(t.Columns), ", "), strings.Join(literals, ", "))
 }

@@ -23,12 +23,13 @@ type viewed struct {
 	key     string
 }
 
-// see asks the database what everybody may see of t at a time: of the rows
-// with the keys, or with nil of all.
-func (w *World) see(ctx context.Context, db *sql.DB, t *Table, keys map[string]Key, now time.Time) (view, error) {
+// see asks the database what may be seen of t, as far as e goes: what has begun
+// at one time and has not ended at another.
+func (w *World) see(ctx context.Context, db *sql.DB, t *Table, e extent, late, early time.Time) (view, error) {
 	v := view{}
-	for _, query := range w.queries(t, keys) {
-		query = strings.ReplaceAll(query, "@now", timeValue(now).SQL())
+	times := strings.NewReplacer("@late", timeValue(late).SQL(), "@early", timeValue(early).SQL())
+	for _, query := range w.queries(t, e) {
+		query = times.Replace(query)
 		if err := v.read(ctx, db, t, query); err != nil {
 			return nil, fmt.Errorf("ask the oracle: %w\n%s", err, query)
 		}
@@ -38,7 +39,7 @@ func (w *World) see(ctx context.Context, db *sql.DB, t *Table, keys map[string]K
 
 // queries are the SQL of see. Each gives a channel, the value of each field,
 // and for each field whether it may be seen.
-func (w *World) queries(t *Table, keys map[string]Key) []string {
+func (w *World) queries(t *Table, asked extent) []string {
 	var values []string
 	for _, f := range t.Rule.Fields {
 		values = append(values, f.sql())
@@ -54,8 +55,8 @@ func (w *World) queries(t *Table, keys map[string]Key) []string {
 	if t.Rule.Where != nil {
 		conditions = append(conditions, "("+t.Rule.Where.SQL+")")
 	}
-	if keys != nil {
-		conditions = append(conditions, "("+t.names(keys)+")")
+	if asked.keys != nil {
+		conditions = append(conditions, "("+t.names(asked.keys)+")")
 	}
 	query := func(channel, from, condition string) string {
 		return fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s", channel, strings.Join(values, ", "), from,
@@ -64,6 +65,9 @@ func (w *World) queries(t *Table, keys map[string]Key) []string {
 	var queries, alternatives []string
 	for _, all := range t.Rule.Any {
 		if e := all[0]; e.Kind == ToChannel {
+			if asked.users != nil {
+				continue
+			}
 			from := t.sql() + " t" + e.Path.joins()
 			channel := fmt.Sprintf("CONCAT('private-%s.', %s)", t.tenant.in(e.Channel), e.Path.end())
 			queries = append(queries, query(channel, from, e.Path.end()+" IS NOT NULL"))
@@ -81,9 +85,22 @@ func (w *World) queries(t *Table, keys map[string]Key) []string {
 			channel, join = fmt.Sprintf("CONCAT(%s, u.prefix, '.user.', s.id)", quoted(t.tenant.head())), "JOIN"
 		}
 		from := fmt.Sprintf("people s %s %s u ON u.id = s.id CROSS JOIN %s t", join, t.tenant.Users.sql(), t.sql())
-		queries = append(queries, query(channel, from, "("+strings.Join(alternatives, " OR ")+")"))
+		condition := "(" + strings.Join(alternatives, " OR ") + ")"
+		if asked.users != nil {
+			condition += " AND s.id IN (" + literals(asked.users) + ")"
+		}
+		queries = append(queries, query(channel, from, condition))
 	}
 	return queries
+}
+
+// literals are values as a list in SQL.
+func literals(values map[string]Value) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, values[name].SQL())
+	}
+	return strings.Join(list, ", ")
 }
 
 // names is the condition for rows t with the keys.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -21,11 +22,13 @@ type writer struct {
 	open    []*transaction // by connection, nil: none
 	numbers int
 	once    bool // a transaction writes a row once
+	scale   int
+	locked  int // transactions that were rolled back since they waited for another one
 }
 
 // newWriter connects a writer; it is to be closed.
 func newWriter(ctx context.Context, w *World, db *sql.DB, r *rand.Rand, f Features) (*writer, error) {
-	made := &writer{world: w, rand: r, once: !f.Again, open: make([]*transaction, 2)}
+	made := &writer{world: w, rand: r, once: !f.Again, scale: f.scale(), open: make([]*transaction, 2)}
 	for range made.open {
 		conn, err := db.Conn(ctx)
 		if err != nil {
@@ -55,12 +58,9 @@ func (w *writer) chance(p float64) bool { return w.rand.Float64() < p }
 
 // fill makes the rows that the world begins with.
 func (w *writer) fill(ctx context.Context) (*transaction, error) {
-	tx, err := w.begin(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
+	tx := w.begin(0)
 	for _, t := range w.world.Tables {
-		for range min(len(t.pool)*2/3, 15) {
+		for range min(len(t.pool)*2/3, 15*w.scale) {
 			if err := w.insert(ctx, tx, t); err != nil {
 				return nil, err
 			}
@@ -78,14 +78,12 @@ func (w *writer) next(ctx context.Context) (*transaction, error) {
 		}
 		tx := w.open[slot]
 		if tx == nil {
-			var err error
-			if tx, err = w.begin(ctx, slot); err != nil {
-				return nil, err
-			}
+			tx = w.begin(slot)
 		}
 		err := w.step(ctx, tx)
 		switch {
 		case isLocked(err):
+			w.locked++
 			if err := w.rollback(ctx, slot); err != nil {
 				return nil, err
 			}
@@ -104,33 +102,39 @@ func (w *writer) next(ctx context.Context) (*transaction, error) {
 
 // beacon commits a transaction that changes nothing but its number.
 func (w *writer) beacon(ctx context.Context) (*transaction, error) {
-	for slot, tx := range w.open {
-		if tx != nil {
-			if err := w.rollback(ctx, slot); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if _, err := w.begin(ctx, 0); err != nil {
+	if err := w.abandon(ctx); err != nil {
 		return nil, err
 	}
+	w.begin(0)
 	return w.commit(ctx, 0)
 }
 
-func (w *writer) begin(ctx context.Context, slot int) (*transaction, error) {
+// abandon rolls back what is open.
+func (w *writer) abandon(ctx context.Context) error {
+	for slot, tx := range w.open {
+		if tx == nil {
+			continue
+		}
+		if err := w.rollback(ctx, slot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) begin(slot int) *transaction {
 	w.numbers++
-	tx := &transaction{number: w.numbers, conn: w.conns[slot], touched: map[*Table]map[string]Key{}}
+	tx := &transaction{number: w.numbers, conn: w.conns[slot], touched: map[*Table]map[string]Key{}, uniques: map[*Table]map[string]Value{}}
 	w.open[slot] = tx
-	return tx, tx.exec(ctx, "BEGIN")
+	tx.defers("BEGIN")
+	return tx
 }
 
 func (w *writer) commit(ctx context.Context, slot int) (*transaction, error) {
 	tx := w.open[slot]
 	w.open[slot] = nil
 	// Last, since the other transaction would wait for this row.
-	if err := tx.exec(ctx, "UPDATE beacon SET version = %d", tx.number); err != nil {
-		return nil, err
-	}
+	tx.defers("UPDATE beacon SET version = %d", tx.number)
 	tx.undo = nil
 	return tx, tx.exec(ctx, "COMMIT")
 }
@@ -184,8 +188,10 @@ func (w *writer) step(ctx context.Context, tx *transaction) error {
 	switch n := w.rand.IntN(100); {
 	case n < 22:
 		return w.insert(ctx, tx, t)
-	case n < 36:
+	case n < 34:
 		return w.remove(ctx, tx, t)
+	case n < 36:
+		return w.several(ctx, tx, t)
 	case n < 41:
 		return w.rekey(ctx, tx, t)
 	case n < 45 && w.alone(tx) && (!w.once || !tx.wrote(t)):
@@ -209,9 +215,7 @@ func (w *writer) table() *Table {
 
 // takeBack makes changes and rolls them back to a savepoint.
 func (w *writer) takeBack(ctx context.Context, tx *transaction) error {
-	if err := tx.exec(ctx, "SAVEPOINT here"); err != nil {
-		return err
-	}
+	tx.defers("SAVEPOINT here")
 	known := len(tx.undo)
 	for range 1 + w.rand.IntN(3) {
 		t := w.table()
@@ -266,13 +270,13 @@ func (w *writer) remove(ctx context.Context, tx *transaction, t *Table) error {
 }
 
 func (w *writer) drop(ctx context.Context, tx *transaction, t *Table, r *row) error {
-	tx.touch(t, r.key)
+	tx.touch(t, r)
 	tx.removed(t, r)
 	return tx.exec(ctx, "DELETE FROM %s WHERE %s", t.sql(), t.where("", r.key))
 }
 
 func (w *writer) set(ctx context.Context, tx *transaction, t *Table, r *row, changes string) error {
-	tx.touch(t, r.key)
+	tx.touch(t, r)
 	return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.sql(), tx.number, changes, t.where("", r.key))
 }
 
@@ -301,15 +305,45 @@ func (w *writer) rekey(ctx context.Context, tx *transaction, t *Table) error {
 	if r == nil || key == nil || t.stays {
 		return nil
 	}
-	tx.touch(t, r.key)
-	tx.touch(t, key)
+	to := &row{key: key, unique: r.unique}
+	tx.touch(t, r)
+	tx.touch(t, to)
 	set := make([]string, len(key))
 	for i, c := range t.Key {
 		set[i] = fmt.Sprintf(", %s = %s", c.Name, key[i].SQL())
 	}
 	tx.removed(t, r)
-	tx.added(t, &row{key: key, unique: r.unique})
+	tx.added(t, to)
 	return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.sql(), tx.number, strings.Join(set, ""), t.where("", r.key))
+}
+
+// several deletes or changes some rows by one statement.
+func (w *writer) several(ctx context.Context, tx *transaction, t *Table) error {
+	var ways []string
+	gone := w.alone(tx) && len(t.rows.list) > 8 && !t.stays && w.chance(0.5) // it looks at all rows of a small table
+	for range 2 + w.rand.IntN(4) {
+		r := w.row(tx, t)
+		if r == nil {
+			break
+		}
+		way := "(" + t.where("", r.key) + ")"
+		if slices.Contains(ways, way) {
+			continue
+		}
+		ways = append(ways, way)
+		tx.touch(t, r)
+		if gone {
+			tx.removed(t, r)
+		}
+	}
+	switch where := strings.Join(ways, " OR "); {
+	case len(ways) == 0:
+		return nil
+	case gone:
+		return tx.exec(ctx, "DELETE FROM %s WHERE %s", t.sql(), where)
+	default:
+		return tx.exec(ctx, "UPDATE %s SET version = %d%s WHERE %s", t.sql(), tx.number, w.changes(t), where)
+	}
 }
 
 // bulk changes many rows by one statement.
