@@ -177,19 +177,31 @@ func (j *judged) Redis(there bool) {
 }
 
 // Settled implements oracle.Daemon.
-func (j *judged) Settled() (settled, refilling bool) {
+func (j *judged) Settled() bool {
+	status, ok := j.status()
+	return ok && status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0
+}
+
+// Refilling implements oracle.Daemon.
+func (j *judged) Refilling() bool {
+	status, ok := j.status()
+	return ok && status.Refills > 0
+}
+
+// relayStatus is what /readyz tells of what is left to do.
+type relayStatus struct {
+	Queued  int     `json:"queued"`
+	Pending int     `json:"pending"`
+	Refills int     `json:"refills"`
+	Lag     float64 `json:"lag_seconds"`
+}
+
+// status asks chorusd; ok is false while it is not ready.
+func (j *judged) status() (status relayStatus, ok bool) {
 	if j.daemon.hasExited() {
 		j.Fatalf("chorusd ended with %v", j.daemon.cmd.ProcessState)
 	}
 	code, body := j.daemon.get(j.T, "/readyz")
-	var status struct {
-		Queued  int     `json:"queued"`
-		Pending int     `json:"pending"`
-		Refills int     `json:"refills"`
-		Lag     float64 `json:"lag_seconds"`
-	}
-	if code != http.StatusOK || json.Unmarshal([]byte(body), &status) != nil {
-		return false, false
-	}
-	return status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0, status.Refills > 0
+	ok = code == http.StatusOK && json.Unmarshal([]byte(body), &status) == nil
+	return status, ok
 }

@@ -19,9 +19,10 @@ type Daemon interface {
 	Start()
 	// Kill ends it as kill -9 does.
 	Kill()
-	// Settled says whether it has nothing left to do, and refilling whether
-	// refills are under way.
-	Settled() (settled, refilling bool)
+	// Settled says whether it has nothing left to do.
+	Settled() bool
+	// Refilling says whether refills are under way.
+	Refilling() bool
 	// Redis takes Redis away, or gives it back.
 	Redis(there bool)
 }
@@ -329,14 +330,13 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 	defer tick.Stop()
 	for {
 		now := time.Now()
-		settledNow, refilling := r.daemon.Settled()
-		if interrupt && refilling {
+		if interrupt && r.daemon.Refilling() {
 			interrupt = false
 			r.kill()
 			r.start()
 			continue
 		}
-		quiet := settledNow && r.told == r.history.point
+		quiet := r.daemon.Settled() && r.told == r.history.point
 		if err := r.receive(ctx); err != nil {
 			return err
 		}
