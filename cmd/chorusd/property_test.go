@@ -26,9 +26,9 @@ const (
 // TestWhoSeesWhat has random people come and go while random transactions
 // change random tables under random rules, and judges all that is sent by what
 // plain SQL says (package oracle). A seed gives the same worlds and
-// transactions again, but for the times at which things happen: these are
-// always the same, with TEST_FULL others each time. Longer runs have larger
-// worlds that live for longer, and fewer pauses and kills:
+// transactions again, but for the times at which things happen; it is 1, and
+// with TEST_FULL another one each time. Longer runs have larger worlds that live
+// for longer, and fewer pauses and kills:
 //
 //	TEST_ORACLE_TRANSACTIONS=1000000 TEST_ORACLE_SEED=7 \
 //	    go test ./cmd/chorusd -run TestWhoSeesWhat/mysql -timeout 10h
