@@ -89,12 +89,10 @@ func (h *history) usersIn(ctx context.Context, tx *transaction) (map[*Table]map[
 			}
 			continue
 		}
-		if keys != nil {
-			for name := range keys {
-				if user, ok := h.members[t][name]; ok {
-					of[user.text] = user
-					delete(h.members[t], name)
-				}
+		for name := range keys {
+			if user, ok := h.members[t][name]; ok {
+				of[user.text] = user
+				delete(h.members[t], name)
 			}
 		}
 		if err := h.readMembers(ctx, t, column, keys); err != nil {

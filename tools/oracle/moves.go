@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,20 +35,25 @@ func (r *Run) moved(ctx context.Context, tx *transaction) error {
 func (r *Run) own(ctx context.Context) (map[subject]bool, error) {
 	owned := map[subject]bool{}
 	for _, t := range r.World.Tenants {
-		rows, err := r.db.QueryContext(ctx, "SELECT id, prefix FROM "+t.Users.sql())
-		if err != nil {
+		if err := r.ownOf(ctx, t, owned); err != nil {
 			return nil, fmt.Errorf("ask for the users' channels: %w", err)
-		}
-		for rows.Next() {
-			var id, prefix string
-			if err = rows.Scan(&id, &prefix); err != nil {
-				break
-			}
-			owned[t.userChannel(prefix, id)] = true
-		}
-		if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
-			return nil, err
 		}
 	}
 	return owned, nil
+}
+
+func (r *Run) ownOf(ctx context.Context, t *Tenant, owned map[subject]bool) error {
+	rows, err := r.db.QueryContext(ctx, "SELECT id, prefix FROM "+t.Users.sql())
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, prefix string
+		if err := rows.Scan(&id, &prefix); err != nil {
+			return err
+		}
+		owned[t.userChannel(prefix, id)] = true
+	}
+	return rows.Err()
 }
