@@ -40,11 +40,11 @@ func (s *seen) observe(r *pushertest.Request) {
 	s.requests = append(s.requests, r)
 }
 
-// last is the one that came last.
-func (s *seen) last() *pushertest.Request {
+// all are those so far, in the order in which they came.
+func (s *seen) all() []*pushertest.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.requests[len(s.requests)-1]
+	return slices.Clone(s.requests)
 }
 
 // startFake starts a server of some kind in memory.
@@ -212,7 +212,18 @@ func largestEvent(t *testing.T, s server, c *Client) {
 	wantError(t, c.publish(t.Context(), []Event{event}), Refused, http.StatusRequestEntityTooLarge)
 }
 
+// awaitNobody waits until the server has seen all subscribers leave, those of
+// the cases before.
+func awaitNobody(t *testing.T, c *Client) {
+	t.Helper()
+	within(t, 10*time.Second, "nobody is subscribed", func() bool {
+		got, err := c.Channels(t.Context(), "")
+		return err == nil && len(got) == 0
+	})
+}
+
 func channelsByPrefix(t *testing.T, s server, c *Client) {
+	awaitNobody(t, c)
 	inbox := subscribe(t, s.config, "private-chorus.user.1", "private-chorus.user.2", "news")
 	for prefix, want := range map[string][]string{
 		"":                      {"news", "private-chorus.user.1", "private-chorus.user.2"},
@@ -228,10 +239,7 @@ func channelsByPrefix(t *testing.T, s server, c *Client) {
 	}
 
 	inbox.leave()
-	within(t, 10*time.Second, "the channels of one who left are gone", func() bool {
-		got, err := c.Channels(t.Context(), "")
-		return err == nil && len(got) == 0
-	})
+	awaitNobody(t, c)
 }
 
 func oddPrefix(t *testing.T, s server, c *Client) {
@@ -329,7 +337,8 @@ func exactSizes(t *testing.T, s server, c *Client) {
 			continue
 		}
 		publish(t, c, events...)
-		if got, want := c.Size(events), s.seen.last().Bytes; got != want {
+		requests := s.seen.all()
+		if got, want := c.Size(events), requests[len(requests)-1].Bytes; got != want {
 			t.Fatalf("Size of %d events = %d, the request has %d bytes", len(events), got, want)
 		}
 	}
@@ -367,7 +376,8 @@ func halfAnAnswer(t *testing.T, s server, _ *Client) {
 }
 
 // halfAList has the list of channels break off: none of it may be believed.
-func halfAList(t *testing.T, s server, _ *Client) {
+func halfAList(t *testing.T, s server, c *Client) {
+	awaitNobody(t, c)
 	subscribe(t, s.config, "private-a", "private-b")
 	for _, fault := range []pushertest.Fault{pushertest.Half, pushertest.HalfHead, pushertest.Lost} {
 		s.front.Fail(pushertest.List, 1, fault)

@@ -143,11 +143,8 @@ func TestTryLargest(t *testing.T) {
 		"a proxy with no server":   {takes: 10_000, faults: []pushertest.Fault{pushertest.Down}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var published []*pushertest.Request
-			fake := pushertest.Start(t, pushertest.Options{
-				Kind: pushertest.Reverb, MaxRequestBytes: tt.takes,
-				Observe: func(r *pushertest.Request) { published = append(published, r) },
-			})
+			seen := &seen{}
+			fake := pushertest.Start(t, pushertest.Options{Kind: pushertest.Reverb, MaxRequestBytes: tt.takes, Observe: seen.observe})
 			for _, fault := range tt.faults {
 				fake.Fail(pushertest.Publish, 1, fault)
 			}
@@ -156,7 +153,7 @@ func TestTryLargest(t *testing.T) {
 			if (err != nil) != tt.less || err != nil && err.Error() != want {
 				t.Errorf("TryLargest() = %v", err)
 			}
-			for _, r := range published {
+			for _, r := range seen.all() {
 				if r.Bytes != 10_000 || !strings.Contains(string(r.Body), `"name":""`) {
 					t.Errorf("a request of %d bytes: %.100s", r.Bytes, r.Body)
 				}
@@ -167,8 +164,8 @@ func TestTryLargest(t *testing.T) {
 		s := startFake(t, kind)
 		cfg := s.config
 		cfg.MaxRequestBytes = 5000
-		if err := newClient(t, cfg).TryLargest(t.Context()); err != nil || len(s.seen.requests) > 0 {
-			t.Errorf("%s: %v after %d requests", kind, err, len(s.seen.requests))
+		if err := newClient(t, cfg).TryLargest(t.Context()); err != nil || len(s.seen.all()) > 0 {
+			t.Errorf("%s: %v after %d requests", kind, err, len(s.seen.all()))
 		}
 	}
 }

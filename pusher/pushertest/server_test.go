@@ -76,21 +76,39 @@ func TestSockudoLimitsRequests(t *testing.T) {
 	}
 }
 
+// Faults happen to requests of their kind, as often as they were to, and no
+// more when they are mended.
+func TestFaults(t *testing.T) {
+	s := Start(t, Options{Kind: Pusher})
+	list := request(s, time.Now(), "GET", "channels", "", "")
+	event := request(s, time.Now(), "POST", "events", "", `{"name":"e","channel":"news","data":"1"}`)
+	s.Fail(List, 1, TooFast(1))
+	wantStatus(t, ask(t, s, event), http.StatusOK)
+	wantStatus(t, ask(t, s, list), http.StatusTooManyRequests)
+	wantStatus(t, ask(t, s, list), http.StatusOK)
+	s.Fail(Publish, -1, Down)
+	for range 3 {
+		wantStatus(t, ask(t, s, event), http.StatusBadGateway)
+	}
+	s.Mend()
+	wantStatus(t, ask(t, s, event), http.StatusOK)
+}
+
 // A proxy changes nothing.
 func TestProxy(t *testing.T) {
 	for _, kind := range []string{Reverb, Soketi, Sockudo, Pusher} {
 		t.Run(kind, func(t *testing.T) {
 			s := Start(t, Options{Kind: kind})
-			var bytes []int
-			p := StartProxy(t, s.Addr(), func(r *Request) { bytes = append(bytes, r.Bytes) })
+			sizes := make(chan int, 2)
+			p := StartProxy(t, s.Addr(), func(r *Request) { sizes <- r.Bytes })
 			text := request(s, time.Now(), "GET", "channels", "", "")
 			direct, through := ask(t, s, text), ask(t, p, text)
 			date := strings.NewReplacer("date:", "Date:")
 			if undated(date.Replace(direct)) != undated(date.Replace(through)) {
 				t.Errorf("through the proxy comes %q, want %q", through, direct)
 			}
-			if len(bytes) != 1 || bytes[0] != len(text) {
-				t.Errorf("the proxy saw requests of %d bytes, want one of %d", bytes, len(text))
+			if size := <-sizes; size != len(text) {
+				t.Errorf("the proxy saw a request of %d bytes, want %d", size, len(text))
 			}
 			p.Fail(List, 1, Half)
 			if got := cutShort(t, p, text); got >= len(direct) {
