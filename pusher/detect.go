@@ -132,9 +132,17 @@ func (c *Client) TryLargest(ctx context.Context) error {
 		return nil
 	}
 	nameless := Event{Channels: []string{"private-" + strings.ToLower(rand.Text())}}
-	nameless.Data = bytes.Repeat([]byte("x"), size-c.Size([]Event{nameless}))
-	for c.Size([]Event{nameless}) > size { // Content-Length has more digits now
-		nameless.Data = nameless.Data[1:]
+	room := size - c.Size([]Event{nameless}) - 10 // Content-Length gets more digits
+	if room < 0 {
+		return c.exceeds("bytes of the smallest request", size-room, size, "pusher.max_request_bytes")
+	}
+	nameless.Data = bytes.Repeat([]byte("x"), room)
+	for {
+		larger := Event{Channels: nameless.Channels, Data: append(nameless.Data, 'x')}
+		if c.Size([]Event{larger}) > size {
+			break
+		}
+		nameless = larger
 	}
 	for range 2 {
 		e, ok := errors.AsType[*Error](c.publish(ctx, []Event{nameless}))

@@ -1,6 +1,7 @@
 package pusher
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -167,6 +168,26 @@ func TestTryLargest(t *testing.T) {
 		if err := newClient(t, cfg).TryLargest(t.Context()); err != nil || len(s.seen.all()) > 0 {
 			t.Errorf("%s: %v after %d requests", kind, err, len(s.seen.all()))
 		}
+	}
+}
+
+// The sizes at which Content-Length gets a digit have no request of that very
+// size; the next smaller one is not above.
+func TestTryLargestOfAnySize(t *testing.T) {
+	for size := 1200; size < 1600; size++ {
+		seen := &seen{}
+		fake := pushertest.Start(t, pushertest.Options{Kind: pushertest.Reverb, MaxRequestBytes: size, Observe: seen.observe})
+		cfg := configFor("reverb", fake.Addr())
+		cfg.MaxRequestBytes = size
+		err := newClient(t, cfg).TryLargest(t.Context())
+		if requests := seen.all(); err != nil || len(requests) != 1 || requests[0].Bytes < size-1 {
+			t.Fatalf("%d bytes: %v after %d requests", size, err, len(requests))
+		}
+	}
+	cfg := configFor("reverb", "127.0.0.1:1")
+	cfg.Key, cfg.MaxRequestBytes = strings.Repeat("k", 1000), minRequestBytes
+	if _, ok := errors.AsType[*LimitError](newClient(t, cfg).TryLargest(t.Context())); !ok {
+		t.Error("a request without any data is too large, and no LimitError says so")
 	}
 }
 
