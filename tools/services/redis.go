@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // RedisOptions are how a Redis server starts.
@@ -18,7 +21,7 @@ type RedisOptions struct {
 	// append-only file that is synced at every write. Otherwise a Redis starts
 	// empty each time.
 	Persist bool
-	// Password, if any, of the default user.
+	// Password, if any, of the default user, and by which replicas log in.
 	Password string
 	// TLS, if any, is how to reach the server, which then takes nothing but
 	// TLS; Args have its certificate, "--tls-cert-file", "cert.pem".
@@ -39,6 +42,18 @@ type RedisServer struct {
 
 // StartRedis starts a Redis server. ctx bounds the start only.
 func StartRedis(ctx context.Context, opts RedisOptions) (*RedisServer, error) {
+	s, err := newRedis(ctx, opts, "--databases", strconv.Itoa(RedisDatabases))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newRedis reserves what a Redis server needs; the caller owes start or remove.
+func newRedis(ctx context.Context, opts RedisOptions, args ...string) (*RedisServer, error) {
 	prog, err := locateServer(Redis, opts.PreferPath)
 	if err != nil {
 		return nil, err
@@ -54,30 +69,35 @@ func StartRedis(ctx context.Context, opts RedisOptions) (*RedisServer, error) {
 	s.argv = slices.Concat(prog.argv, listen, []string{
 		"--bind", "127.0.0.1",
 		"--dir", s.Dir(),
-		"--databases", strconv.Itoa(RedisDatabases),
 		"--save", "",
 		"--daemonize", "no",
-	})
+	}, args)
 	if opts.Persist {
 		s.argv = append(s.argv, "--appendonly", "yes", "--appendfsync", "always")
 	}
 	if opts.Password != "" {
-		s.argv = append(s.argv, "--requirepass", opts.Password)
+		s.argv = append(s.argv, "--requirepass", opts.Password, "--masterauth", opts.Password)
 	}
 	s.argv = append(s.argv, opts.Args...)
-	s.probe = func(ctx context.Context) error { return pingRedis(ctx, s.Addr, opts) }
-	if err := s.start(ctx); err != nil {
-		return nil, err
-	}
+	s.probe = func(ctx context.Context) error { return pingRedis(ctx, s.Addr, opts.Password, opts.TLS) }
 	return &RedisServer{s}, nil
 }
 
-// pingRedis asks for a PONG. The protocol's inline form needs no client
-// library.
-func pingRedis(ctx context.Context, addr string, opts RedisOptions) error {
+// client is one of the server's default user; the caller closes it.
+func (o RedisOptions) client(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, Password: o.Password, TLSConfig: o.TLS, Protocol: 2,
+		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, PoolSize: 1, PipelinePoolSize: -1, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+// pingRedis asks for a PONG, in the protocol's inline form: go-redis would
+// write of each refusal to stderr.
+func pingRedis(ctx context.Context, addr, password string, encryption *tls.Config) error {
 	dial := new(net.Dialer).DialContext
-	if opts.TLS != nil {
-		dial = (&tls.Dialer{Config: opts.TLS}).DialContext
+	if encryption != nil {
+		dial = (&tls.Dialer{Config: encryption}).DialContext
 	}
 	conn, err := dial(ctx, "tcp", addr)
 	if err != nil {
@@ -103,8 +123,8 @@ func pingRedis(ctx context.Context, addr string, opts RedisOptions) error {
 		}
 		return nil
 	}
-	if opts.Password != "" {
-		if err := ask("AUTH "+strconv.Quote(opts.Password), "+OK"); err != nil {
+	if password != "" {
+		if err := ask("AUTH "+strconv.Quote(password), "+OK"); err != nil {
 			return err
 		}
 	}

@@ -169,6 +169,23 @@ func (s *Server) Stop() error {
 	return nil
 }
 
+// poll asks until there is no error, or ctx ends.
+func poll(ctx context.Context, ask func(ctx context.Context) error) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
 // waitReady asks the server until it is ready, has ended, or ctx ends.
 func (s *Server) waitReady(ctx context.Context, proc *process) error {
 	tick := time.NewTicker(readyPoll)

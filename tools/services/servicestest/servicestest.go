@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,6 +66,43 @@ func StartRedis(t testing.TB, opts services.RedisOptions) *services.RedisServer 
 	return s
 }
 
+// StartRedisCluster starts a Redis Cluster that is stopped when the test ends.
+func StartRedisCluster(t testing.TB, opts services.RedisOptions) *services.RedisCluster {
+	t.Helper()
+	c, err := services.StartRedisCluster(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, node := range c.Nodes {
+			logTail(t, node.Server)
+		}
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// StartRedisSentinels starts Redis with Sentinels, all of which are stopped when
+// the test ends.
+func StartRedisSentinels(t testing.TB, opts services.SentinelOptions) *services.RedisSentinels {
+	t.Helper()
+	s, err := services.StartRedisSentinels(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, server := range slices.Concat(s.Nodes, s.Sentinels) {
+			logTail(t, server.Server)
+		}
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
 // StartSoketi starts a Soketi server that is stopped when the test ends.
 func StartSoketi(t testing.TB, opts services.SoketiOptions) *services.SoketiServer {
 	t.Helper()
@@ -81,13 +119,19 @@ func StartSoketi(t testing.TB, opts services.SoketiOptions) *services.SoketiServ
 func stopAtEnd(t testing.TB, s *services.Server) {
 	t.Helper()
 	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of the log of %v:\n%s", s.Kind, s.LogTail())
-		}
+		logTail(t, s)
 		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// logTail shows what a server said last if the test has failed.
+func logTail(t testing.TB, s *services.Server) {
+	t.Helper()
+	if t.Failed() {
+		t.Logf("the end of the log of %v at %s:\n%s", s.Kind, s.Addr, s.LogTail())
+	}
 }
 
 // Database is an empty database of a test's own, dropped when the test ends.
