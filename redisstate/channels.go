@@ -29,9 +29,9 @@ type Lease struct {
 }
 
 var (
-	renewChannels = script("renew_channels")
-	shortenLease  = script("shorten_lease")
-	removeExpired = script("remove_expired")
+	renewChannels = plainScript("renew_channels")
+	shortenLease  = plainScript("shorten_lease")
+	removeExpired = plainScript("remove_expired")
 )
 
 // renewalsAtOnce is how many leases one round trip renews: few enough that the
@@ -161,7 +161,7 @@ type Poll struct {
 
 // PollDone notes the last complete poll.
 func (s *Store) PollDone(ctx context.Context, epoch uint64, startedAt time.Time) error {
-	err := s.client.HSet(ctx, s.keys.poll, "epoch", epoch, "started_at", startedAt.UnixMicro()).Err()
+	err := s.apply(ctx, command{"HSET", s.keys.poll, "epoch", epoch, "started_at", startedAt.UnixMicro()})
 	if err != nil {
 		return fmt.Errorf("note poll %d: %w", epoch, err)
 	}
@@ -170,10 +170,11 @@ func (s *Store) PollDone(ctx context.Context, epoch uint64, startedAt time.Time)
 
 // LastPoll is the last complete poll; the zero Poll if there was none.
 func (s *Store) LastPoll(ctx context.Context) (Poll, error) {
-	fields, err := s.client.HGetAll(ctx, s.keys.poll).Result()
-	if err != nil {
+	var stored *redis.MapStringStringCmd
+	if err := s.read(ctx, func(p redis.Pipeliner) { stored = p.HGetAll(ctx, s.keys.poll) }); err != nil {
 		return Poll{}, fmt.Errorf("read last poll: %w", err)
 	}
+	fields := stored.Val()
 	if len(fields) == 0 {
 		return Poll{}, nil
 	}

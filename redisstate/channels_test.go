@@ -17,8 +17,8 @@ func leases(t *testing.T, s *Store) []Lease {
 	return all
 }
 
-func TestLeases(t *testing.T) {
-	c := sharedConfig(t)
+func testLeases(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	if got := leases(t, s); len(got) != 0 {
 		t.Fatalf("at first: %+v", got)
@@ -56,8 +56,8 @@ func TestLeases(t *testing.T) {
 }
 
 // Between the look at a lease and its removal it may have been renewed.
-func TestRemovalLooksAgain(t *testing.T) {
-	s := newStore(t)
+func testRemovalLooksAgain(t *testing.T, on setup) {
+	s := on.store(t)
 	must(t, s.RenewChannels(t.Context(), SourcePoll, []string{"private-a", "private-b"}, noon, time.Second))
 	must(t, s.RenewChannels(t.Context(), SourceWebhook, []string{"private-b"}, noon.Add(time.Minute), time.Second))
 	n, err := removeExpired.Run(t.Context(), s.client, []string{s.keys.leases},
@@ -78,8 +78,8 @@ func channelNames(n int) []string {
 	return names
 }
 
-func TestManyChannels(t *testing.T) {
-	s := newStore(t)
+func testManyChannels(t *testing.T, on setup) {
+	s := on.store(t)
 	names := channelNames(renewalsAtOnce + batch + 1)
 	must(t, s.RenewChannels(t.Context(), SourcePoll, names, noon, time.Second))
 	must(t, s.RenewChannels(t.Context(), SourcePoll, names[:batch], noon.Add(time.Minute), time.Second))
@@ -101,9 +101,9 @@ func TestManyChannels(t *testing.T) {
 	}
 }
 
-func TestDamagedLease(t *testing.T) {
+func testDamagedLease(t *testing.T, on setup) {
 	for _, value := range []string{"", "1 2", "1 2 x poll"} {
-		s := newStore(t)
+		s := on.store(t)
 		must(t, s.client.HSet(t.Context(), s.keys.leases, "private-a", value).Err())
 		if got, err := s.Channels(t.Context()); err == nil {
 			t.Errorf("%q reads as %+v", value, got)
@@ -111,8 +111,8 @@ func TestDamagedLease(t *testing.T) {
 	}
 }
 
-func TestPolls(t *testing.T) {
-	c := sharedConfig(t)
+func testPolls(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	if poll, err := s.LastPoll(t.Context()); err != nil || poll != (Poll{}) {
 		t.Errorf("at first: %+v, %v", poll, err)

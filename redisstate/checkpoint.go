@@ -1,9 +1,12 @@
 package redisstate
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,9 +30,6 @@ type Checkpoint struct {
 var (
 	// ErrNoCheckpoint says that there is none and never was one under this prefix.
 	ErrNoCheckpoint = errors.New("no checkpoint was ever saved")
-	// ErrCheckpointLost says that there was one and it is gone, so Redis lost
-	// data or somebody deleted it. Where to go on is for the operator to say.
-	ErrCheckpointLost = errors.New("the checkpoint is gone from redis although one was saved")
 	// ErrCheckpointConflict says that another daemon has saved one under this
 	// prefix since this one loaded its own.
 	ErrCheckpointConflict = errors.New("another chorusd saves its checkpoint under the same prefix")
@@ -45,23 +45,31 @@ const (
 var saveCheckpoint = script("save_checkpoint")
 
 // LoadCheckpoint reads the checkpoint and makes it the one that the next
-// SaveCheckpoint replaces. Without one it returns ErrNoCheckpoint, after which
-// SaveCheckpoint creates one, or ErrCheckpointLost.
+// SaveCheckpoint replaces. From then on every method but those for leases
+// returns ErrStateLost or ErrWritesLost where Redis has not all that it had
+// then and that was written since. Without a checkpoint it returns
+// ErrNoCheckpoint, after which SaveCheckpoint creates one, or ErrStateLost.
 func (s *Store) LoadCheckpoint(ctx context.Context) (Checkpoint, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var stored *redis.MapStringStringCmd
-	var marked *redis.IntCmd
-	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		stored, marked = p.HGetAll(ctx, s.keys.checkpoint), p.Exists(ctx, s.keys.marker)
+	var stored, token *redis.MapStringStringCmd
+	answers, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		stored, token = p.HGetAll(ctx, s.keys.checkpoint), p.HGetAll(ctx, s.keys.token)
 		return nil
 	})
-	switch {
-	case err != nil:
+	if err := reason(answers, err); err != nil {
 		return Checkpoint{}, fmt.Errorf("load checkpoint: %w", err)
-	case len(stored.Val()) == 0 && marked.Val() != 0:
-		return Checkpoint{}, ErrCheckpointLost
-	case len(stored.Val()) == 0:
+	}
+	id, marked := token.Val()["id"], token.Val()["checkpointed"] != ""
+	mark, err := strconv.ParseInt(cmp.Or(token.Val()["mark"], "0"), 10, 64)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("load checkpoint: %s: %w", s.keys.token, err)
+	}
+	s.token.set(id, mark)
+	switch saved := len(stored.Val()) > 0; {
+	case saved != marked, saved && id == "":
+		return Checkpoint{}, ErrStateLost
+	case !saved:
 		s.base, s.baseWriter, s.kept = 0, "", false
 		return Checkpoint{}, ErrNoCheckpoint
 	}
@@ -76,38 +84,44 @@ func (s *Store) LoadCheckpoint(ctx context.Context) (Checkpoint, error) {
 
 // SaveCheckpoint replaces the checkpoint that this Store loaded or saved last,
 // or creates the first one. If that one is no longer there it changes nothing
-// and returns ErrCheckpointLost or ErrCheckpointConflict. After an error of the
-// network, whether it was saved is unknown; saving again, with a newer
-// checkpoint or the same, is safe.
+// and returns ErrStateLost, ErrWritesLost or ErrCheckpointConflict. After an
+// error of the network, whether it was saved is unknown; saving again, with a
+// newer checkpoint or the same, is safe.
 func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last++ // never used twice, so that a save that arrives late is known as old
-	answer, err := saveCheckpoint.Run(ctx, s.client, []string{s.keys.checkpoint, s.keys.marker},
-		s.writer, s.last, s.baseWriter, s.base, s.kept,
+	answer, err := s.change(ctx, saveCheckpoint, []string{s.keys.token, s.keys.checkpoint},
+		s.writer, s.last, s.baseWriter, s.base, s.kept, rand.Text(),
 		"source", cp.Source, "position", cp.Position, "last_seq", cp.LastSeq, "generation", cp.Generation,
-		"mapping", cp.MappingHash, "saved_at", cp.SavedAt.UnixMicro()).Text()
-	switch {
-	case err != nil:
+		"mapping", cp.MappingHash, "saved_at", cp.SavedAt.UnixMicro())
+	if err != nil {
 		return fmt.Errorf("save checkpoint: %w", err)
-	case answer == checkpointLost:
-		return ErrCheckpointLost
-	case answer == checkpointConflict:
-		return ErrCheckpointConflict
-	case answer != checkpointSaved:
-		return fmt.Errorf("save checkpoint: unknown answer %q", answer)
 	}
+	words, _ := answer.([]any)
+	switch {
+	case slices.Equal(words, []any{checkpointLost}):
+		return ErrStateLost
+	case slices.Equal(words, []any{checkpointConflict}):
+		return ErrCheckpointConflict
+	case len(words) != 2 || words[0] != checkpointSaved:
+		return fmt.Errorf("save checkpoint: unknown answer %v", answer)
+	}
+	s.token.found(words[1].(string))
 	s.kept = true
 	return nil
 }
 
 // Forget removes the checkpoint and every sign that there was one, the shapes
 // of tables at positions up to it, and the clock, so that the next start is a
-// first one. Another daemon under this prefix stops at its next save.
+// first one. The token stays. Another daemon under this prefix stops at its
+// next save.
 func (s *Store) Forget(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.client.Del(ctx, s.keys.checkpoint, s.keys.marker, s.keys.shapes, s.keys.clock).Err(); err != nil {
+	err := s.apply(ctx, command{"HDEL", s.keys.token, "checkpointed"},
+		command{"DEL", s.keys.checkpoint}, command{"DEL", s.keys.shapes}, command{"DEL", s.keys.clock})
+	if err != nil {
 		return fmt.Errorf("forget checkpoint: %w", err)
 	}
 	s.base, s.baseWriter, s.kept = 0, "", false

@@ -3,6 +3,7 @@ package redisstate
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -32,8 +33,8 @@ func expectPosition(t *testing.T, s *Store, want string) {
 	}
 }
 
-func TestCheckpointRoundTrip(t *testing.T) {
-	c := sharedConfig(t)
+func testCheckpointRoundTrip(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	_, err := s.LoadCheckpoint(t.Context())
 	expectError(t, err, ErrNoCheckpoint)
@@ -49,8 +50,8 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	}
 }
 
-func TestCheckpointOfEmptyFields(t *testing.T) {
-	s := newStore(t)
+func testCheckpointOfEmptyFields(t *testing.T, on setup) {
+	s := on.store(t)
 	must(t, s.SaveCheckpoint(t.Context(), Checkpoint{SavedAt: time.UnixMicro(0).UTC()}))
 	got, err := s.LoadCheckpoint(t.Context())
 	must(t, err)
@@ -59,17 +60,17 @@ func TestCheckpointOfEmptyFields(t *testing.T) {
 	}
 }
 
-func TestCheckpointLost(t *testing.T) {
-	c := sharedConfig(t)
+func testCheckpointLost(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("a")))
 	must(t, s.client.Del(t.Context(), s.keys.checkpoint).Err())
 
-	expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+	expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrStateLost)
 	successor := open(t, c)
-	expectError(t, successor.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+	expectError(t, successor.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrStateLost)
 	_, err := successor.LoadCheckpoint(t.Context())
-	expectError(t, err, ErrCheckpointLost)
+	expectError(t, err, ErrStateLost)
 
 	must(t, successor.Forget(t.Context()))
 	_, err = successor.LoadCheckpoint(t.Context())
@@ -81,7 +82,7 @@ func TestCheckpointLost(t *testing.T) {
 
 // A Redis that came back empty has lost the marker too; the daemon that was
 // running must not take that for a first run.
-func TestCheckpointLostWithEverythingElse(t *testing.T) {
+func testCheckpointLostWithEverythingElse(t *testing.T, on setup) {
 	for name, begin := range map[string]func(*testing.T, Config) *Store{
 		"saved": func(t *testing.T, c Config) *Store {
 			s := open(t, c)
@@ -96,15 +97,15 @@ func TestCheckpointLostWithEverythingElse(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := begin(t, sharedConfig(t))
-			must(t, s.client.Del(t.Context(), s.keys.checkpoint, s.keys.marker).Err())
-			expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+			s := begin(t, on.config(t))
+			must(t, s.client.Del(t.Context(), s.keys.checkpoint, s.keys.token).Err())
+			expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrStateLost)
 		})
 	}
 }
 
-func TestCheckpointConflicts(t *testing.T) {
-	c := sharedConfig(t)
+func testCheckpointConflicts(t *testing.T, on setup) {
+	c := on.config(t)
 	first, second, blind := open(t, c), open(t, c), open(t, c)
 	must(t, first.SaveCheckpoint(t.Context(), checkpointAt("1")))
 	expectError(t, blind.SaveCheckpoint(t.Context(), checkpointAt("never loaded")), ErrCheckpointConflict)
@@ -120,8 +121,8 @@ func TestCheckpointConflicts(t *testing.T) {
 }
 
 // Versions that happen to be equal are not enough: the line must be the same.
-func TestCheckpointOfAnotherLine(t *testing.T) {
-	c := sharedConfig(t)
+func testCheckpointOfAnotherLine(t *testing.T, on setup) {
+	c := on.config(t)
 	must(t, open(t, c).SaveCheckpoint(t.Context(), checkpointAt("old line")))
 	s := open(t, c)
 	expectPosition(t, s, "old line")
@@ -132,16 +133,16 @@ func TestCheckpointOfAnotherLine(t *testing.T) {
 	expectError(t, s.SaveCheckpoint(t.Context(), checkpointAt("stale")), ErrCheckpointConflict)
 }
 
-func TestForgetStopsTheOther(t *testing.T) {
-	c := sharedConfig(t)
+func testForgetStopsTheOther(t *testing.T, on setup) {
+	c := on.config(t)
 	running := open(t, c)
 	must(t, running.SaveCheckpoint(t.Context(), checkpointAt("a")))
 	must(t, open(t, c).Forget(t.Context()))
-	expectError(t, running.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrCheckpointLost)
+	expectError(t, running.SaveCheckpoint(t.Context(), checkpointAt("b")), ErrStateLost)
 }
 
-func TestOneOfManyCreates(t *testing.T) {
-	c := sharedConfig(t)
+func testOneOfManyCreates(t *testing.T, on setup) {
+	c := on.config(t)
 	const daemons = 8
 	errs := make([]error, daemons)
 	var wg sync.WaitGroup
@@ -221,24 +222,24 @@ func TestFirstSaveWhoseAnswerIsLost(t *testing.T) {
 
 // A request that lay in a broken connection's buffer and is executed late must
 // not put the checkpoint back.
-func TestOvertakenSave(t *testing.T) {
-	c := sharedConfig(t)
+func testOvertakenSave(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	for _, position := range []string{"1", "2", "3"} {
 		must(t, s.SaveCheckpoint(t.Context(), checkpointAt(position)))
 	}
-	answer, err := saveCheckpoint.Run(t.Context(), s.client, []string{s.keys.checkpoint, s.keys.marker},
-		s.writer, 2, "", 0, true, "position", "2").Text()
+	answer, err := s.change(t.Context(), saveCheckpoint, []string{s.keys.token, s.keys.checkpoint},
+		s.writer, 2, "", 0, true, "", "position", "2")
 	must(t, err)
-	if answer != checkpointConflict {
-		t.Errorf("answer = %q, want %q", answer, checkpointConflict)
+	if !reflect.DeepEqual(answer, []any{checkpointConflict}) {
+		t.Errorf("answer = %v, want %q", answer, checkpointConflict)
 	}
 	expectPosition(t, open(t, c), "3")
 	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("4")))
 }
 
-func TestDamagedCheckpoint(t *testing.T) {
-	s := newStore(t)
+func testDamagedCheckpoint(t *testing.T, on setup) {
+	s := on.store(t)
 	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("a")))
 	must(t, s.client.HSet(t.Context(), s.keys.checkpoint, "last_seq", "many").Err())
 	if _, err := s.LoadCheckpoint(t.Context()); err == nil || !strings.Contains(err.Error(), s.keys.checkpoint) {
@@ -246,8 +247,8 @@ func TestDamagedCheckpoint(t *testing.T) {
 	}
 }
 
-func TestSeqCeilingOnlyRises(t *testing.T) {
-	c := sharedConfig(t)
+func testSeqCeilingOnlyRises(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	const seq = 1795368339789123
 	for _, step := range []struct{ reserve, want uint64 }{
@@ -262,8 +263,8 @@ func TestSeqCeilingOnlyRises(t *testing.T) {
 	}
 }
 
-func TestForgetKeepsTheSeqCeiling(t *testing.T) {
-	s := newStore(t)
+func testForgetKeepsTheSeqCeiling(t *testing.T, on setup) {
+	s := on.store(t)
 	must(t, s.ReserveSeq(t.Context(), 7))
 	must(t, s.Forget(t.Context()))
 	if seq, err := s.IssuedSeq(t.Context()); err != nil || seq != 7 {
@@ -271,8 +272,8 @@ func TestForgetKeepsTheSeqCeiling(t *testing.T) {
 	}
 }
 
-func TestServerID(t *testing.T) {
-	c := sharedConfig(t)
+func testServerID(t *testing.T, on setup) {
+	c := on.config(t)
 	id, err := open(t, c).ServerID(t.Context())
 	must(t, err)
 	if id < firstServerID {
@@ -282,7 +283,7 @@ func TestServerID(t *testing.T) {
 	if again, err := s.ServerID(t.Context()); err != nil || again != id {
 		t.Errorf("second ServerID = %d, %v, want %d", again, err, id)
 	}
-	if other, err := newStore(t).ServerID(t.Context()); err != nil || other == id {
+	if other, err := on.store(t).ServerID(t.Context()); err != nil || other == id {
 		t.Errorf("another prefix has server id %d, %v", other, err)
 	}
 	must(t, s.client.Set(t.Context(), s.keys.serverID, "4294967296", 0).Err())

@@ -27,13 +27,30 @@ func TestValidate(t *testing.T) {
 		{"all at once", Config{DB: -1}, []string{
 			`redis.addr: "" is neither host:port nor the path of a Unix socket; write for example addr = "127.0.0.1:6379"`,
 			`redis.db: -1 is negative; Redis numbers its databases from 0, so write db = 0`,
-			`redis.prefix: is empty, so chorusd's keys could meet others; write for example prefix = "chorusd:"`,
+			`redis.prefix: is empty, so chorusd's keys could meet others; write for example prefix = "chorusd"`,
 		}},
 		{"brace", Config{Addr: DefaultAddr, Prefix: "a{b}:"}, []string{
-			`redis.prefix: "a{b}:" contains a space, a control character or a brace; write for example prefix = "chorusd:"`,
+			`redis.prefix: "a{b}:" contains a space, a control character or a brace; write for example prefix = "chorusd"`,
+		}},
+		{"cluster", Config{Cluster: []string{"a:1", "b:2"}, Addr: "not looked at", Prefix: "a"}, nil},
+		{"sentinels", Config{Sentinels: []string{"a:1"}, Master: "app", DB: 2, Prefix: "a"}, nil},
+		{"cluster with a database", Config{Cluster: []string{"a:1"}, DB: 2, Prefix: "a"}, []string{
+			`redis.db: is 2, but a Redis Cluster has no database but 0; write db = 0, and give each app a prefix of its own`,
+		}},
+		{"sentinels without a name", Config{Sentinels: []string{"a", "b:x"}, Prefix: "a"}, []string{
+			`redis.sentinels: "a" is not host:port; write for example sentinels = ["127.0.0.1:26379"]`,
+			`redis.sentinels: "b:x" is not host:port; write for example sentinels = ["127.0.0.1:26379"]`,
+			`redis.sentinel_master: is missing; write the name by which the Sentinels know the primary, for example sentinel_master = "mymaster"`,
+		}},
+		{"a name without sentinels", Config{Addr: DefaultAddr, Master: "app", Prefix: "a"}, []string{
+			`redis.sentinel_master: is set, but redis.sentinels is empty; write their addresses, for example sentinels = ["127.0.0.1:26379"]`,
+		}},
+		{"both", Config{Cluster: []string{"a:1"}, Sentinels: []string{"/run/redis.sock"}, Master: "app", Prefix: "a"}, []string{
+			`redis.sentinels: "/run/redis.sock" is not host:port; write for example sentinels = ["127.0.0.1:26379"]`,
+			`redis.sentinels: is set, and redis.cluster too; keep cluster for a Redis Cluster, which has no Sentinels, or sentinels for the others`,
 		}},
 		{"space", Config{Addr: DefaultAddr, Prefix: "a b"}, []string{
-			`redis.prefix: "a b" contains a space, a control character or a brace; write for example prefix = "chorusd:"`,
+			`redis.prefix: "a b" contains a space, a control character or a brace; write for example prefix = "chorusd"`,
 		}},
 	} {
 		var got []string
@@ -48,7 +65,7 @@ func TestValidate(t *testing.T) {
 
 func TestPasswordIsNeverPrinted(t *testing.T) {
 	const secret = "hunter2"
-	c := Config{Addr: DefaultAddr, Username: "chorusd", Password: always(secret), Prefix: DefaultPrefix}
+	c := Config{Addr: DefaultAddr, Username: "chorusd", Password: always(secret), SentinelPassword: always(secret), Prefix: DefaultPrefix}
 	var log lines
 	textLogger(&log).Info("config", "redis", c, "whole", struct{ Redis Config }{c})
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "redis", c, "whole", struct{ Redis Config }{c})

@@ -37,11 +37,7 @@ func (s *Store) SetAside(ctx context.Context, letter DeadLetter) error {
 	if err != nil {
 		return fmt.Errorf("set aside %s: %w", letter.ID, err)
 	}
-	_, err = s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.LPush(ctx, s.keys.deadLetters, text)
-		p.LTrim(ctx, s.keys.deadLetters, 0, MaxDeadLetters-1)
-		return nil
-	})
+	err = s.apply(ctx, command{"LPUSH", s.keys.deadLetters, text}, command{"LTRIM", s.keys.deadLetters, 0, MaxDeadLetters - 1})
 	if err != nil {
 		return fmt.Errorf("set aside %s: %w", letter.ID, err)
 	}
@@ -50,10 +46,11 @@ func (s *Store) SetAside(ctx context.Context, letter DeadLetter) error {
 
 // DeadLetters returns what was set aside, the newest first.
 func (s *Store) DeadLetters(ctx context.Context) ([]DeadLetter, error) {
-	texts, err := s.client.LRange(ctx, s.keys.deadLetters, 0, -1).Result()
-	if err != nil {
+	var stored *redis.StringSliceCmd
+	if err := s.read(ctx, func(p redis.Pipeliner) { stored = p.LRange(ctx, s.keys.deadLetters, 0, -1) }); err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
+	texts := stored.Val()
 	letters := make([]DeadLetter, len(texts))
 	for i, text := range texts {
 		if err := json.Unmarshal([]byte(text), &letters[i]); err != nil {

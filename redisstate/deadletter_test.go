@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-func TestDeadLetters(t *testing.T) {
-	s := newStore(t)
+func testDeadLetters(t *testing.T, on setup) {
+	s := on.store(t)
 	if got, err := s.DeadLetters(t.Context()); err != nil || len(got) != 0 {
 		t.Fatalf("at first: %+v, %v", got, err)
 	}
@@ -25,8 +25,8 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
-func TestReasonIsCutBetweenCharacters(t *testing.T) {
-	s := newStore(t)
+func testReasonIsCutBetweenCharacters(t *testing.T, on setup) {
+	s := on.store(t)
 	must(t, s.SetAside(t.Context(), DeadLetter{Reason: "x" + strings.Repeat("é", maxReason)}))
 	got, err := s.DeadLetters(t.Context())
 	must(t, err)
@@ -35,8 +35,8 @@ func TestReasonIsCutBetweenCharacters(t *testing.T) {
 	}
 }
 
-func TestDeadLettersAreBounded(t *testing.T) {
-	s := newStore(t)
+func testDeadLettersAreBounded(t *testing.T, on setup) {
+	s := on.store(t)
 	const extra = 3
 	for i := range MaxDeadLetters + extra {
 		must(t, s.SetAside(t.Context(), DeadLetter{ID: fmt.Sprint(i)}))

@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -15,7 +15,7 @@ var reserveSeq = script("reserve_seq")
 // ReserveSeq raises the ceiling of issued positions to upTo; it never lowers
 // it. A position is issued only after a ceiling at or above it was reserved.
 func (s *Store) ReserveSeq(ctx context.Context, upTo uint64) error {
-	if err := reserveSeq.Run(ctx, s.client, []string{s.keys.seq}, upTo).Err(); err != nil {
+	if _, err := s.change(ctx, reserveSeq, []string{s.keys.seq}, upTo); err != nil {
 		return fmt.Errorf("reserve positions up to %d: %w", upTo, err)
 	}
 	return nil
@@ -24,8 +24,12 @@ func (s *Store) ReserveSeq(ctx context.Context, upTo uint64) error {
 // IssuedSeq is the ceiling: every position ever issued is at or below it, 0 if
 // none was.
 func (s *Store) IssuedSeq(ctx context.Context) (uint64, error) {
-	seq, err := s.client.Get(ctx, s.keys.seq).Uint64()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	text, err := s.get(ctx, s.keys.seq)
+	var seq uint64
+	if err == nil && text != "" {
+		seq, err = strconv.ParseUint(text, 10, 64)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("read issued positions: %w", err)
 	}
 	return seq, nil

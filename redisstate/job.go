@@ -3,7 +3,6 @@ package redisstate
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,21 +66,12 @@ func (s *Store) StartJobs(ctx context.Context, starts []JobStart) ([]Job, error)
 	}
 	jobs := make([]Job, 0, len(wanted))
 	for some := range slices.Chunk(wanted, batch) {
-		answers, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			run := startJob.Eval // which has Redis keep the script, so that the others need not bring it
-			for _, start := range some {
-				run(ctx, p,
-					[]string{s.keys.epochs, s.keys.jobs, s.keys.starts, s.keys.channelsOf(start.ID), s.keys.itemsOf(start.ID)},
-					s.startArgs(start)...)
-				run = startJob.EvalSha
-			}
-			return nil
-		})
+		answers, err := s.startAll(ctx, some)
 		if err != nil {
 			return nil, fmt.Errorf("start %d refills: %w", len(starts), err)
 		}
 		for i, answer := range answers {
-			job, err := s.started(ctx, some[i], answer.(*redis.Cmd))
+			job, err := s.started(ctx, some[i], answer)
 			if err != nil {
 				return nil, fmt.Errorf("start a refill of %q for %d channels: %w", some[i].Streams, len(some[i].Channels), err)
 			}
@@ -91,6 +81,58 @@ func (s *Store) StartJobs(ctx context.Context, starts []JobStart) ([]Job, error)
 		}
 	}
 	return jobs, nil
+}
+
+// startAll has scripts make jobs, in one round trip, and returns their answers.
+func (s *Store) startAll(ctx context.Context, starts []JobStart) ([][]string, error) {
+	if err := s.turn(ctx); err != nil {
+		return nil, err
+	}
+	defer s.done()
+	answers, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		run := startJob.Eval // which has Redis keep the script, so that the others need not bring it
+		for _, start := range starts {
+			keys, args := s.guarded(true,
+				[]string{s.keys.epochs, s.keys.jobs, s.keys.starts, s.keys.channelsOf(start.ID), s.keys.itemsOf(start.ID)},
+				s.startArgs(start))
+			run(ctx, p, keys, args...)
+			run = startJob.EvalSha
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	items := make([][]string, len(answers))
+	for i, answer := range answers {
+		list, err := answer.(*redis.Cmd).Slice()
+		if err != nil {
+			return nil, err
+		}
+		own, err := s.token.judge(list)
+		if err != nil {
+			return nil, err
+		}
+		if items[i], err = stringsOf(own); err != nil {
+			return nil, err
+		}
+	}
+	return items, nil
+}
+
+// stringsOf is a script's answer that is a list of texts.
+func stringsOf(answer any) ([]string, error) {
+	list, ok := answer.([]any)
+	texts := make([]string, len(list))
+	for i := range list {
+		if texts[i], ok = list[i].(string); !ok {
+			break
+		}
+	}
+	if !ok {
+		return nil, fmt.Errorf("a script answers %v", answer)
+	}
+	return texts, nil
 }
 
 // wanted are the starts that have items, or streams with records, with IDs.
@@ -140,12 +182,12 @@ func (s *Store) Kept(ctx context.Context, from uint64, streams []string) ([]bool
 	kept := make([]bool, len(streams))
 	for first := 0; first < len(streams); first += batch {
 		some := streams[first:min(len(streams), first+batch)]
-		numbers, err := keptStreams.Run(ctx, s.client, []string{s.keys.epochs}, appendTexts([]any{from, s.keys.epoch}, some)...).Int64Slice()
+		numbers, err := s.ask(ctx, keptStreams, []string{s.keys.epochs}, appendTexts([]any{from, s.keys.epoch}, some)...)
 		if err != nil {
 			return nil, fmt.Errorf("look what is kept for %d streams: %w", len(streams), err)
 		}
-		for _, n := range numbers {
-			kept[first+int(n)-1] = true
+		for _, n := range numbers.([]any) {
+			kept[first+int(n.(int64))-1] = true
 		}
 	}
 	return kept, nil
@@ -162,15 +204,15 @@ func (s *Store) startArgs(start JobStart) []any {
 
 // started reads what a script has made of a start, and adds what did not fit
 // into it.
-func (s *Store) started(ctx context.Context, start JobStart, answer *redis.Cmd) (Job, error) {
-	flat, err := answer.StringSlice()
-	if err != nil || len(flat) == 0 {
+func (s *Store) started(ctx context.Context, start JobStart, flat []string) (Job, error) {
+	if len(flat) == 0 {
+		return Job{}, nil
+	}
+	items, err := decodeItems(flat)
+	if err != nil {
 		return Job{}, err
 	}
-	job := Job{ID: start.ID, Channels: start.Channels}
-	if job.Items, err = decodeItems(flat); err != nil {
-		return Job{}, err
-	}
+	job := Job{ID: start.ID, Channels: start.Channels, Items: items}
 	_, _ = cut(&start.Channels), cut(&start.Items)
 	more, err := s.AddToJob(ctx, job.ID, start.Channels, start.Items)
 	job.Items = append(job.Items, more...)
@@ -188,25 +230,25 @@ func (s *Store) Jobs(ctx context.Context) ([]Job, error) {
 }
 
 func (s *Store) readJobs(ctx context.Context) ([]Job, error) {
-	ids, err := s.client.ZRange(ctx, s.keys.jobs, 0, -1).Result()
-	if err != nil {
+	var ids *redis.StringSliceCmd
+	if err := s.read(ctx, func(p redis.Pipeliner) { ids = p.ZRange(ctx, s.keys.jobs, 0, -1) }); err != nil {
 		return nil, err
 	}
-	jobs := make([]Job, 0, len(ids))
-	for some := range slices.Chunk(ids, batch) {
-		answers, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, id := range some {
-				p.SMembers(ctx, s.keys.channelsOf(id))
-				p.ZRangeWithScores(ctx, s.keys.itemsOf(id), 0, -1)
+	jobs := make([]Job, 0, len(ids.Val()))
+	for some := range slices.Chunk(ids.Val(), batch) {
+		channels, items := make([]*redis.StringSliceCmd, len(some)), make([]*redis.ZSliceCmd, len(some))
+		err := s.read(ctx, func(p redis.Pipeliner) {
+			for i, id := range some {
+				channels[i] = p.SMembers(ctx, s.keys.channelsOf(id))
+				items[i] = p.ZRangeWithScores(ctx, s.keys.itemsOf(id), 0, -1)
 			}
-			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 		for i, id := range some {
-			job := Job{ID: id, Channels: answers[2*i].(*redis.StringSliceCmd).Val()}
-			for _, z := range answers[2*i+1].(*redis.ZSliceCmd).Val() {
+			job := Job{ID: id, Channels: channels[i].Val()}
+			for _, z := range items[i].Val() {
 				item, err := decodeItem(z.Member.(string), uint64(z.Score))
 				if err != nil {
 					return nil, err
@@ -251,16 +293,17 @@ func (s *Store) changeJob(ctx context.Context, id string, channels []string, don
 		for _, item := range someDone {
 			args = append(args, item.text(), item.Asked)
 		}
-		asked, err := changeJob.Run(ctx, s.client,
-			[]string{s.keys.jobs, s.keys.starts, s.keys.channelsOf(id), s.keys.itemsOf(id)}, args...).Uint64()
-		switch {
-		case errors.Is(err, redis.Nil):
-			return nil, nil
-		case err != nil:
+		answer, err := s.change(ctx, changeJob,
+			[]string{s.keys.jobs, s.keys.starts, s.keys.channelsOf(id), s.keys.itemsOf(id)}, args...)
+		if err != nil {
 			return nil, fmt.Errorf("change refill %s by %d channels and %d items, %d done: %w", id, len(someChannels), len(some), len(someDone), err)
 		}
+		asked, ok := answer.(int64)
+		if !ok {
+			return nil, nil // it is gone
+		}
 		for _, key := range some {
-			added = append(added, JobItem{key, asked})
+			added = append(added, JobItem{key, uint64(asked)})
 		}
 	}
 	return added, nil

@@ -46,8 +46,8 @@ func startJobs(t *testing.T, s *Store, starts ...JobStart) []Job {
 
 func record(key string) RecordKey { return RecordKey{Table: "todos", Key: key} }
 
-func TestJobsTakeTheStreamsRecords(t *testing.T) {
-	s := newStore(t)
+func testJobsTakeTheStreamsRecords(t *testing.T, on setup) {
+	s := on.store(t)
 	must(t, s.AddToWindow(t.Context(), 3, []WindowEntry{entry("platform:3", "too early")}))
 	must(t, s.AddToWindow(t.Context(), 4, []WindowEntry{
 		entry("platform:3", `7`), entry(`user:"é ☕"`, `"é ☕"`),
@@ -83,8 +83,8 @@ func TestJobsTakeTheStreamsRecords(t *testing.T) {
 	expectJobs(t, s, want...)
 }
 
-func TestJobGoesWithItsLastItem(t *testing.T) {
-	c := sharedConfig(t)
+func testJobGoesWithItsLastItem(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	job := startJobs(t, s, JobStart{Channels: []string{"a"}, Items: []RecordKey{record("page 1"), record("7")}})[0]
 	added, err := s.AddToJob(t.Context(), job.ID, []string{"b"}, []RecordKey{record("8")})
@@ -113,14 +113,14 @@ func TestJobGoesWithItsLastItem(t *testing.T) {
 			t.Errorf("got %v, %v", again, err)
 		}
 	}
-	if left, want := storedKeys(t, c.Prefix, s.client), []string{s.keys.starts}; !slices.Equal(left, want) {
+	if left, want := on.keys(t, c), []string{s.keys.starts}; !slices.Equal(left, want) {
 		t.Errorf("left behind: %q, want %q", left, want)
 	}
 }
 
-// TestJobsSurviveACrash: after every step a new Store finds what was left, and
+// testJobsSurviveACrash: after every step a new Store finds what was left, and
 // taking that up loses nothing.
-func TestJobsSurviveACrash(t *testing.T) {
+func testJobsSurviveACrash(t *testing.T, on setup) {
 	var job Job
 	var next []JobItem
 	steps := []struct {
@@ -156,7 +156,7 @@ func TestJobsSurviveACrash(t *testing.T) {
 		}, nil},
 	}
 	for crash := range steps {
-		c := sharedConfig(t)
+		c := on.config(t)
 		s := open(t, c)
 		for _, step := range steps[:crash+1] {
 			must(t, step.do(s))
@@ -197,8 +197,8 @@ func TestJobsWhoseAnswerIsLost(t *testing.T) {
 	expectJobs(t, s)
 }
 
-func TestLargeJobs(t *testing.T) {
-	c := sharedConfig(t)
+func testLargeJobs(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	var entries []WindowEntry
 	var keys []RecordKey
@@ -250,8 +250,8 @@ func TestLargeJobs(t *testing.T) {
 	expectJobs(t, s)
 }
 
-func TestClock(t *testing.T) {
-	s := newStore(t)
+func testClock(t *testing.T, on setup) {
+	s := on.store(t)
 	if at, err := s.Clock(t.Context()); err != nil || !at.IsZero() {
 		t.Errorf("at first it is %s, %v", at, err)
 	}

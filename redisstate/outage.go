@@ -17,6 +17,8 @@ import (
 type outage struct {
 	logger *slog.Logger
 	addr   string
+	// lost, if any, is told of every call that did not reach Redis.
+	lost func(context.Context)
 
 	down  atomic.Bool // so that the good case takes no lock
 	mu    sync.Mutex  // keeps the two lines in order
@@ -27,6 +29,9 @@ type outage struct {
 // observe takes the outcome of a call that was begun at a time.
 func (o *outage) observe(ctx context.Context, begun time.Time, err error) {
 	gone := Unreachable(err)
+	if gone && o.lost != nil && !errors.Is(err, redis.ErrClosed) {
+		o.lost(ctx)
+	}
 	if gone == o.down.Load() || ctx.Err() != nil || errors.Is(err, redis.ErrClosed) {
 		return // nothing new, or the caller gave up, which says nothing of Redis
 	}
@@ -46,10 +51,12 @@ func (o *outage) observe(ctx context.Context, begun time.Time, err error) {
 	o.logger.Info("redis is back", "addr", o.addr, "after", time.Since(o.since).Round(time.Millisecond))
 }
 
-// Unreachable tells whether err is anything but the answer of a working server.
+// Unreachable tells whether err is anything but the answer of a working server
+// or cluster, and not of this package's own.
 func Unreachable(err error) bool {
 	var answer redis.Error
-	return err != nil && (!errors.As(err, &answer) || redis.IsLoadingError(err))
+	return err != nil && !Final(err) && (!errors.As(err, &answer) ||
+		redis.IsLoadingError(err) || redis.IsClusterDownError(err) || redis.IsMasterDownError(err) || redis.IsTryAgainError(err))
 }
 
 func (o *outage) DialHook(next redis.DialHook) redis.DialHook {

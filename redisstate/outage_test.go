@@ -61,7 +61,7 @@ func TestOutageWithoutPersistence(t *testing.T) {
 	must(t, s.SaveCheckpoint(t.Context(), checkpointAt("before")))
 	must(t, server.Restart(t.Context()))
 	eventually(t, "learn that the checkpoint is gone", func(ctx context.Context) bool {
-		return errors.Is(s.SaveCheckpoint(ctx, checkpointAt("after")), ErrCheckpointLost)
+		return errors.Is(s.SaveCheckpoint(ctx, checkpointAt("after")), ErrStateLost)
 	})
 }
 

@@ -7,13 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 )
@@ -23,7 +20,7 @@ func TestMain(m *testing.M) { servicestest.Main(m) }
 // sharedConfig names the shared Redis and a prefix that no other test uses.
 func sharedConfig(t testing.TB) Config {
 	t.Helper()
-	return Config{Addr: servicestest.SharedRedis(t).Addr, Prefix: t.Name() + "-" + rand.Text() + ":"}
+	return Config{Addr: servicestest.SharedRedis(t).Addr, Prefix: t.Name() + "-" + rand.Text()}
 }
 
 func open(t testing.TB, c Config) *Store {
@@ -43,22 +40,6 @@ func open(t testing.TB, c Config) *Store {
 func newStore(t testing.TB) *Store {
 	t.Helper()
 	return open(t, sharedConfig(t))
-}
-
-// storedKeys returns all keys under the store's prefix.
-func storedKeys(t testing.TB, prefix string, client *redis.Client) []string {
-	t.Helper()
-	var found []string
-	keys := client.Scan(t.Context(), 0, "", 1000).Iterator()
-	for keys.Next(t.Context()) {
-		if strings.HasPrefix(keys.Val(), prefix) {
-			found = append(found, keys.Val())
-		}
-	}
-	if err := keys.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return found
 }
 
 func must(t testing.TB, err error) {

@@ -3,31 +3,15 @@ package redisstate
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"embed"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
-	"github.com/redis/go-redis/v9/maintnotifications"
-)
-
-// An outage must be noticed within seconds, and a healthy Redis answers the
-// largest request made here within a fraction of one.
-const (
-	dialTimeout = 2 * time.Second
-	ioTimeout   = 3 * time.Second
-	// One retry bridges a connection that died while idle; every request here
-	// may be executed twice.
-	maxRetries = 1
-	poolSize   = 8
 )
 
 // batch is how many elements one command or script call carries: enough to
@@ -37,23 +21,34 @@ const batch = 1000
 //go:embed *.lua
 var luaFiles embed.FS
 
+// script is the file of that name, guarded by guard.lua.
 func script(name string) *redis.Script {
+	return redis.NewScript("local function run(KEYS, ARGV)\n" + lua(name) + "end\n" + lua("guard"))
+}
+
+// plainScript is the file of that name as it is.
+func plainScript(name string) *redis.Script { return redis.NewScript(lua(name)) }
+
+func lua(name string) string {
 	src, err := luaFiles.ReadFile(name + ".lua")
 	if err != nil {
 		panic(err) // the file is compiled in
 	}
-	return redis.NewScript(string(src))
+	return string(src)
 }
 
 // Store is the daemon's state in one Redis under one prefix.
 type Store struct {
-	client *redis.Client
+	client redis.UniversalClient
+	cfg    Config
 	keys   keys
-	addr   string
 
 	// writer names this Store in the checkpoint, so that a save whose answer
 	// was lost is not taken for another daemon's.
 	writer string
+	token  token
+	// changing holds a value while a change that must not be lost is under way.
+	changing chan struct{}
 
 	mu         sync.Mutex // guards what follows and keeps saves in order
 	base       int64      // version of the checkpoint that was loaded, 0 for none
@@ -71,63 +66,17 @@ func Open(ctx context.Context, c Config, logger *slog.Logger) (*Store, error) {
 	}
 	// go-redis would write to stderr on its own; the outage hook says it better.
 	logging.Disable()
-	network := "tcp"
-	if strings.HasPrefix(c.Addr, "/") {
-		network = "unix"
+	s := &Store{client: c.client(), cfg: c, keys: keysOf(c.Prefix), writer: rand.Text(), changing: make(chan struct{}, 1)}
+	hook := &outage{logger: logger, addr: c.Where()}
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		hook.lost = cluster.ReloadState // else it goes on asking a node that is dead
 	}
-	client := redis.NewClient(&redis.Options{
-		Network: network,
-		Addr:    c.Addr,
-		Dialer:  c.dial,
-		DB:      c.DB,
-
-		CredentialsProvider: c.credentials,
-		Protocol:            2,
-
-		DialTimeout:           dialTimeout,
-		DialerRetries:         1,
-		ReadTimeout:           ioTimeout,
-		WriteTimeout:          ioTimeout,
-		MaxRetries:            maxRetries,
-		ContextTimeoutEnabled: true,
-		PoolSize:              poolSize,
-		PipelinePoolSize:      2, // their buffers are large
-
-		// Courtesies that older servers and strict ACLs answer with errors.
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	client.AddHook(&outage{logger: logger, addr: c.Addr})
-	s := &Store{client: client, keys: keysOf(c.Prefix), addr: c.Addr, writer: rand.Text()}
-	if err := client.Ping(ctx).Err(); err != nil {
-		client.Close()
+	s.client.AddHook(hook)
+	if err := s.client.Ping(ctx).Err(); err != nil {
+		s.client.Close()
 		return nil, s.explain(err)
 	}
 	return s, nil
-}
-
-// dial opens a connection, encrypted if that is wanted.
-func (c Config) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	var encryption *tls.Config
-	if c.TLS != nil {
-		var err error
-		if encryption, err = c.TLS(); err != nil {
-			return nil, err
-		}
-	}
-	if encryption == nil {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}
-	return (&tls.Dialer{Config: encryption}).DialContext(ctx, network, addr)
-}
-
-func (c Config) credentials() (username, password string) {
-	if c.Password == nil {
-		return c.Username, ""
-	}
-	return c.Username, c.Password()
 }
 
 // Close ends the connections. Calls under way fail.
@@ -138,39 +87,43 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// keys are the names of all that a Store keeps; DESIGN.md describes them. Keys
-// that one script or transaction touches share a hash tag, so that they are on
-// one node of a cluster.
+// keys are the names of all that a Store keeps; DESIGN.md describes them. The
+// prefix is their cluster hash tag, so that all are on one node: then a script
+// may touch any of them, and what a failover loses of them are the last writes,
+// whichever those were of.
 type keys struct {
-	checkpoint, marker, seq, serverID, deadLetters, probe string
-	owed, versions, shapes                                string
-	leases, poll                                          string
-	epochs, epoch, starts                                 string // epoch is a prefix
-	jobs, job, clock                                      string // job is one, too
+	token, checkpoint, seq, serverID, deadLetters, probe string
+	owed, versions, shapes, clock                        string
+	leases, poll                                         string
+	epochs, epoch                                        string // epoch is a prefix
+	starts, jobs, job                                    string // job is one, too
 }
 
 func keysOf(prefix string) keys {
-	state, channels, window := prefix+"{state}:", prefix+"{channels}:", prefix+"{window}:"
+	tag := "{" + prefix + "}:"
 	return keys{
-		checkpoint:  state + "checkpoint",
-		marker:      state + "checkpointed",
-		seq:         state + "seq",
-		serverID:    state + "server-id",
-		deadLetters: state + "dead-letters",
-		probe:       state + "probe",
-		owed:        state + "owed-reload",
-		versions:    state + "schema-versions",
-		shapes:      state + "shapes",
-		leases:      channels + "leases",
-		poll:        channels + "poll",
-		epochs:      window + "epochs",
-		epoch:       window + "epoch:",
-		starts:      window + "starts",
-		jobs:        window + "jobs",
-		job:         window + "job:",
-		clock:       state + "clock",
+		token:       tag + "token",
+		checkpoint:  tag + "checkpoint",
+		seq:         tag + "seq",
+		serverID:    tag + "server-id",
+		deadLetters: tag + "dead-letters",
+		probe:       tag + "probe",
+		owed:        tag + "owed-reload",
+		versions:    tag + "schema-versions",
+		shapes:      tag + "shapes",
+		clock:       tag + "clock",
+		leases:      tag + "leases",
+		poll:        tag + "poll",
+		epochs:      tag + "epochs",
+		epoch:       tag + "epoch:",
+		starts:      tag + "starts",
+		jobs:        tag + "jobs",
+		job:         tag + "job:",
 	}
 }
+
+// pattern is what all keys are like, in ACL rules.
+func (c Config) pattern() string { return "{" + c.Prefix + "}:*" }
 
 func (k keys) epochKey(epoch uint64) string { return k.epoch + strconv.FormatUint(epoch, 10) }
 

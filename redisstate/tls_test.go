@@ -1,6 +1,7 @@
 package redisstate
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,15 @@ import (
 	"github.com/chorusd/chorusd/tools/services/servicestest"
 	"github.com/chorusd/chorusd/transport"
 )
+
+// at is Config.TLS by a way.
+func at(way transport.TLS) func(string) (*tls.Config, error) {
+	return func(addr string) (*tls.Config, error) {
+		to := way
+		to.Addr = addr
+		return to.Config()
+	}
+}
 
 // TestTLS is on a Redis that takes nothing but TLS, and clients with a
 // certificate of its authority.
@@ -21,14 +31,13 @@ func TestTLS(t *testing.T) {
 	c := redisWith(t, services.RedisOptions{TLS: probe, Args: []string{
 		"--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ours.CA, "--tls-auth-clients", "yes",
 	}})
-	way.Addr = c.Addr
 	over := func(change func(*transport.TLS)) Config {
 		c, way := c, way
 		change(&way)
-		c.TLS = way.Config
+		c.TLS = at(way)
 		return c
 	}
-	expectProblem(t, open(t, over(func(*transport.TLS) {})).Check(t.Context()))
+	expectProblem(t, check(t, open(t, over(func(*transport.TLS) {}))))
 	for name, test := range map[string]struct {
 		config Config
 		words  []string
@@ -48,9 +57,34 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	plain := redisWith(t, services.RedisOptions{})
-	plain.TLS = transport.TLS{Addr: plain.Addr, Mode: transport.Required}.Config
+	plain.TLS = at(transport.TLS{Mode: transport.Required})
 	_, err = Open(t.Context(), plain, slog.New(slog.DiscardHandler))
 	expectProblem(t, []error{err}, "redis.addr", plain.Addr, "redis.tls")
+}
+
+// TestTLSOnSeveral is on a cluster and with Sentinels that take nothing but TLS,
+// with names in the certificates that their addresses are checked by.
+func TestTLSOnSeveral(t *testing.T) {
+	authority := servicestest.NewAuthority(t)
+	cert, key := authority.Certificate(t, "127.0.0.1")
+	way := transport.TLS{Section: "redis", Mode: transport.VerifyIdentity, CA: authority.CA, Cert: cert, Key: key}
+	probe, err := at(way)("127.0.0.1:1")
+	must(t, err)
+	options := services.RedisOptions{Password: "secret", TLS: probe, Args: []string{
+		"--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", authority.CA, "--tls-auth-clients", "yes",
+	}}
+	c := Config{Password: always("secret"), TLS: at(way), Prefix: DefaultPrefix}
+	t.Run("cluster", func(t *testing.T) {
+		c := c
+		c.Cluster = servicestest.StartRedisCluster(t, options).Addrs()[:1]
+		must(t, exercise(t.Context(), c))
+	})
+	t.Run("sentinels", func(t *testing.T) {
+		watched := servicestest.StartRedisSentinels(t, services.SentinelOptions{RedisOptions: options, SentinelPassword: "another"})
+		c := c
+		c.Sentinels, c.Master, c.SentinelPassword = watched.Addrs()[:1], watched.Master, always("another")
+		must(t, exercise(t.Context(), c))
+	})
 }
 
 // TestPasswordThatChanges is asked for the password at every connection.

@@ -23,29 +23,21 @@ type WindowEntry struct {
 // are printable ASCII and JSON, MySQL's names exclude it, JSON escapes it.
 const separator = "\x00"
 
-// AddToWindow keeps the entries with poll epoch epoch. It is one round trip,
-// and adding the same again changes nothing.
+// AddToWindow keeps the entries with poll epoch epoch. Adding the same again
+// changes nothing; after an error, some may have been added.
 func (s *Store) AddToWindow(ctx context.Context, epoch uint64, entries []WindowEntry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	members := make([]redis.Z, len(entries))
-	for i, e := range entries {
-		if strings.Contains(e.Stream, separator) || strings.Contains(e.Table, separator) || strings.Contains(e.Key, separator) {
-			return fmt.Errorf("add to window: %q holds a NUL", e)
+	for some := range slices.Chunk(entries, batch) {
+		members := make(command, 0, 2+2*len(some))
+		members = append(members, "ZADD", s.keys.epochKey(epoch))
+		for _, e := range some {
+			if strings.Contains(e.Stream, separator) || strings.Contains(e.Table, separator) || strings.Contains(e.Key, separator) {
+				return fmt.Errorf("add to window: %q holds a NUL", e)
+			}
+			members = append(members, 0, e.Stream+separator+e.Table+separator+e.Key)
 		}
-		members[i].Member = e.Stream + separator + e.Table + separator + e.Key
-	}
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		// The index first: an epoch that it does not name would never be trimmed.
-		p.ZAdd(ctx, s.keys.epochs, redis.Z{Score: float64(epoch), Member: epoch})
-		for some := range slices.Chunk(members, batch) {
-			p.ZAdd(ctx, s.keys.epochKey(epoch), some...)
+		if err := s.apply(ctx, command{"ZADD", s.keys.epochs, epoch, epoch}, members); err != nil {
+			return fmt.Errorf("add %d records to window %d: %w", len(entries), epoch, err)
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("add %d records to window %d: %w", len(entries), epoch, err)
 	}
 	return nil
 }
@@ -63,21 +55,24 @@ func (s *Store) trimWindow(ctx context.Context, beforeEpoch uint64) error {
 	if err != nil || len(epochs) == 0 {
 		return err
 	}
-	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		// The index last: what a crash leaves is then still named there.
-		for _, epoch := range epochs {
-			p.Unlink(ctx, s.keys.epoch+epoch)
+	for some := range slices.Chunk(epochs, batch) {
+		var drop []command
+		for _, epoch := range some {
+			drop = append(drop, command{"UNLINK", s.keys.epoch + epoch}, command{"ZREM", s.keys.epochs, epoch})
 		}
-		for _, epoch := range epochs {
-			p.ZRem(ctx, s.keys.epochs, epoch)
+		if err := s.apply(ctx, drop...); err != nil {
+			return err
 		}
-		return nil
-	})
-	return err
+	}
+	return nil
 }
 
 // epochs returns the epochs with scores from low to high, in Redis's notation.
 func (s *Store) epochs(ctx context.Context, low, high string) ([]string, error) {
-	//nolint:staticcheck // deprecated for ZRANGE BYSCORE, which Redis 6.0 (Ubuntu 22.04) does not know
-	return s.client.ZRangeByScore(ctx, s.keys.epochs, &redis.ZRangeBy{Min: low, Max: high}).Result()
+	var stored *redis.StringSliceCmd
+	err := s.read(ctx, func(p redis.Pipeliner) {
+		// Not ZRANGE BYSCORE, which Redis 6.0 (Ubuntu 22.04) does not know.
+		stored = p.ZRangeByScore(ctx, s.keys.epochs, &redis.ZRangeBy{Min: low, Max: high})
+	})
+	return stored.Val(), err
 }

@@ -10,9 +10,9 @@ func entry(stream, key string) WindowEntry {
 	return WindowEntry{Stream: stream, Table: "todos", Key: key}
 }
 
-// TestTrim: what is dropped is not in later jobs, and leaves no key behind.
-func TestTrim(t *testing.T) {
-	c := sharedConfig(t)
+// testTrim: what is dropped is not in later jobs, and leaves no key behind.
+func testTrim(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	expect := func(from uint64, want int) {
 		t.Helper()
@@ -45,27 +45,27 @@ func TestTrim(t *testing.T) {
 	must(t, s.TrimWindow(t.Context(), 12))
 	expect(0, 1)
 	must(t, s.TrimWindow(t.Context(), 13))
-	if left, want := storedKeys(t, c.Prefix, s.client), []string{s.keys.starts}; !slices.Equal(left, want) {
+	if left, want := on.keys(t, c), []string{s.keys.starts}; !slices.Equal(left, want) {
 		t.Errorf("left behind: %q, want %q", left, want)
 	}
 }
 
 // A trim that died between dropping an epoch and dropping it from the index.
-func TestTrimAfterACrash(t *testing.T) {
-	c := sharedConfig(t)
+func testTrimAfterACrash(t *testing.T, on setup) {
+	c := on.config(t)
 	s := open(t, c)
 	must(t, s.AddToWindow(t.Context(), 1, []WindowEntry{entry("user.1", "1")}))
 	must(t, s.client.Unlink(t.Context(), s.keys.epochKey(1)).Err())
 	startJobs(t, s, JobStart{Channels: []string{"user.1"}, Streams: []string{"user.1"}})
 	expectJobs(t, s)
 	must(t, s.TrimWindow(t.Context(), 2))
-	if left := storedKeys(t, c.Prefix, s.client); len(left) != 0 {
+	if left := on.keys(t, c); len(left) != 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }
 
-func TestWindowRefusesNUL(t *testing.T) {
-	s := newStore(t)
+func testWindowRefusesNUL(t *testing.T, on setup) {
+	s := on.store(t)
 	for _, e := range []WindowEntry{{"a\x00", "t", "1"}, {"a", "t\x00", "1"}, {"a", "t", "\x001"}} {
 		if err := s.AddToWindow(t.Context(), 1, []WindowEntry{e}); err == nil {
 			t.Errorf("%q is accepted", e)
@@ -73,8 +73,8 @@ func TestWindowRefusesNUL(t *testing.T) {
 	}
 }
 
-func TestPrefixesAreApart(t *testing.T) {
-	first, second := newStore(t), newStore(t)
+func testPrefixesAreApart(t *testing.T, on setup) {
+	first, second := on.store(t), on.store(t)
 	must(t, first.SaveCheckpoint(t.Context(), checkpointAt("a")))
 	must(t, first.ReserveSeq(t.Context(), 5))
 	must(t, first.RenewChannels(t.Context(), SourcePoll, []string{"user.1"}, noon, 1))

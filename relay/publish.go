@@ -159,7 +159,7 @@ func (r *Relay) persist(ctx context.Context, write func(context.Context) error) 
 	for n, said := 0, false; ; n++ {
 		err := write(ctx)
 		r.unsaved.Store(err != nil)
-		if err == nil || errors.Is(err, redisstate.ErrCheckpointLost) || errors.Is(err, redisstate.ErrCheckpointConflict) {
+		if err == nil || redisstate.Final(err) {
 			return err
 		}
 		if !said && ctx.Err() == nil && !redisstate.Unreachable(err) {

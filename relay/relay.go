@@ -299,17 +299,19 @@ func (r *Relay) recall(ctx context.Context) error {
 }
 
 // checkpointInterval is how often the checkpoint is saved while it moves, and
-// clockInterval by how much the clock moves before it is. What it crossed in
-// between is told again after a crash.
+// verifyInterval how often Redis is asked whether it has everything while it
+// does not. clockInterval is by how much the clock moves before it is saved:
+// what it crossed in between is told again after a crash.
 const (
 	checkpointInterval = 200 * time.Millisecond
+	verifyInterval     = time.Second
 	clockInterval      = 5 * time.Second
 )
 
 // checkpoint saves how far everything is settled, until ctx ends; then once
 // more.
 func (r *Relay) checkpoint(ctx context.Context) error {
-	saved, clock := "", r.cfg.Clock
+	saved, clock, known := "", r.cfg.Clock, time.Now()
 	save := func(ctx context.Context, step time.Duration) error {
 		now := r.ledger.clockThere() // not after that of the position, so it comes first
 		if told := r.timers.settled(); told.Before(now) {
@@ -319,7 +321,13 @@ func (r *Relay) checkpoint(ctx context.Context) error {
 			if err := r.saveCheckpoint(ctx, position, seq); err != nil {
 				return err
 			}
-			saved = position
+			saved, known = position, time.Now()
+		}
+		if time.Since(known) >= verifyInterval {
+			if err := r.state.Verify(ctx); err != nil {
+				return err
+			}
+			known = time.Now()
 		}
 		if now.Sub(clock) < step {
 			return nil
@@ -348,6 +356,12 @@ func (r *Relay) checkpoint(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// Reached is where another run could go on, and the highest position that may
+// have been given out. It is for after Run.
+func (r *Relay) Reached() (at binlog.Position, issued harmonic.Seq) {
+	return r.ledger.resumable(), max(r.seq, r.ceiling)
 }
 
 func (r *Relay) saveCheckpoint(ctx context.Context, position string, seq harmonic.Seq) error {

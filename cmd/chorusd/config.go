@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -61,29 +62,58 @@ type mysqlConfig struct {
 }
 
 type redisConfig struct {
-	// Addr is host:port, or the absolute path of a Unix socket.
-	Addr     string    `koanf:"addr"`
-	Username string    `koanf:"username"`
-	Password Secret    `koanf:"password"`
-	DB       int       `koanf:"db"`
-	TLS      tlsConfig `koanf:",squash"`
-	// Prefix starts every key; two apps on one Redis need two prefixes.
+	// Addr is host:port, or the absolute path of a Unix socket. Cluster or
+	// Sentinels, host:port each, stand in its place.
+	Addr      string   `koanf:"addr"`
+	Cluster   []string `koanf:"cluster"`
+	Sentinels []string `koanf:"sentinels"`
+	// SentinelMaster is what the Sentinels call the primary.
+	SentinelMaster   string    `koanf:"sentinel_master"`
+	SentinelUsername string    `koanf:"sentinel_username"`
+	SentinelPassword Secret    `koanf:"sentinel_password"`
+	Username         string    `koanf:"username"`
+	Password         Secret    `koanf:"password"`
+	DB               int       `koanf:"db"`
+	TLS              tlsConfig `koanf:",squash"`
+	// Prefix is in every key; two apps on one Redis need two prefixes.
 	Prefix string `koanf:"prefix"`
+	// OnLostState is what to do when Redis has lost what was kept there:
+	// "stop", or have all clients "reload" and go on.
+	OnLostState string `koanf:"on_lost_state"`
 }
 
 // store is the section as redisstate takes it.
 func (c redisConfig) store() redisstate.Config {
 	store := redisstate.Config{
-		Addr:     c.Addr,
-		Username: c.Username,
-		Password: func() string { return string(c.Password) },
-		DB:       c.DB,
-		Prefix:   c.Prefix,
+		Addr:             c.Addr,
+		Cluster:          c.Cluster,
+		Sentinels:        c.Sentinels,
+		Master:           c.SentinelMaster,
+		SentinelUsername: c.SentinelUsername,
+		SentinelPassword: func() string { return string(c.SentinelPassword) },
+		Username:         c.Username,
+		Password:         func() string { return string(c.Password) },
+		DB:               c.DB,
+		Prefix:           c.Prefix,
 	}
 	if c.TLS.Mode != transport.Disabled {
-		store.TLS = c.TLS.of("redis", c.Addr).Config
+		store.TLS = func(addr string) (*tls.Config, error) { return c.TLS.of("redis", addr).Config() }
 	}
 	return store
+}
+
+// where names the Redis for people.
+func (c redisConfig) where() string { return c.store().Where() }
+
+// servers are the addresses that the configuration names.
+func (c redisConfig) servers() []string {
+	switch {
+	case len(c.Cluster) > 0:
+		return c.Cluster
+	case len(c.Sentinels) > 0:
+		return c.Sentinels
+	}
+	return []string{c.Addr}
 }
 
 type channelsConfig struct {
@@ -168,6 +198,8 @@ func defaultConfig() Config {
 			Addr:   redisstate.DefaultAddr,
 			Prefix: redisstate.DefaultPrefix,
 			TLS:    tlsConfig{Mode: transport.Disabled},
+
+			OnLostState: onLostStop,
 		},
 		Pusher: pusher.DefaultConfig(),
 		Channels: channelsConfig{

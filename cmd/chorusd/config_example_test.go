@@ -31,7 +31,7 @@ func TestExampleLoads(t *testing.T) {
 	want.MySQL.Database, want.Pusher.AppID, want.Pusher.Key, want.Pusher.Secret = cfg.MySQL.Database, cfg.Pusher.AppID, cfg.Pusher.Key, "s"
 	wanted := walkConfig(want)
 	for i, got := range walkConfig(cfg) {
-		if got.def != wanted[i].def {
+		if !reflect.DeepEqual(got.def, wanted[i].def) {
 			t.Errorf("%s: got %v, want %v", got.name, got.def, wanted[i].def)
 		}
 	}

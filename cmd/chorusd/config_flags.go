@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -25,6 +26,10 @@ var flagUsage = map[string]string{
 	"mysql.on_lost_position":    "if the binlog does not go on from the checkpoint: stop, or reload clients and go on",
 	"mysql.server_id":           "replica id shown to the server; 0: random, kept in Redis",
 	"redis.addr":                "Redis: host:port, or the path of a Unix socket",
+	"redis.cluster":             "nodes of a Redis Cluster, in place of redis.addr: host:port,host:port",
+	"redis.sentinels":           "Sentinels that know the Redis, in place of redis.addr: host:port,host:port",
+	"redis.sentinel_master":     "what the Sentinels call it",
+	"redis.sentinel_username":   "ACL user of the Sentinels; empty: the default user",
 	"redis.username":            "Redis ACL user; empty: the default user",
 	"redis.tls":                 "encryption: disabled, required, verify_ca or verify_identity",
 	"redis.tls_ca":              "PEM file of the authorities to trust; empty: the machine's",
@@ -32,7 +37,8 @@ var flagUsage = map[string]string{
 	"redis.tls_key":             "PEM file of its private key",
 	"redis.tls_server_name":     "name in the server's certificate, if not the host of redis.addr",
 	"redis.db":                  "Redis database number",
-	"redis.prefix":              "start of every Redis key",
+	"redis.prefix":              "name in every Redis key",
+	"redis.on_lost_state":       "if Redis has lost what was kept there: stop, or reload clients and go on",
 	"pusher.server":             "kind of Pusher-compatible server: auto, reverb, soketi, sockudo or pusher",
 	"pusher.host":               "Pusher-compatible server: host:port",
 	"pusher.tls":                "speak HTTPS to the Pusher-compatible server",
@@ -62,14 +68,14 @@ var flagUsage = map[string]string{
 	"log.format":                "form of the log: text or json",
 }
 
-// bindFlags adds a flag for each scalar setting but the secrets. The texts are
+// bindFlags adds a flag for each setting but the secrets. The texts are
 // read by loadConfig, so that a bad one is reported along with everything else.
 func bindFlags(flags *pflag.FlagSet) {
 	for _, key := range configKeys() {
 		if key.secret() {
 			continue
 		}
-		value := &textFlag{typ: key.typ, text: fmt.Sprint(key.def)}
+		value := &textFlag{typ: key.typ, text: strings.Trim(fmt.Sprint(key.def), "[]")}
 		flag := flags.VarPF(value, key.name, "", flagUsage[key.name])
 		if key.typ.Kind() == reflect.Bool {
 			flag.NoOptDefVal = "true"
@@ -91,8 +97,11 @@ func (f *textFlag) Set(text string) error {
 }
 
 func (f *textFlag) Type() string {
-	if f.typ == durationType {
+	switch {
+	case f.typ == durationType:
 		return "duration"
+	case f.typ.Kind() == reflect.Slice:
+		return "list"
 	}
 	return f.typ.Kind().String()
 }

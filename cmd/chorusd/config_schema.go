@@ -13,7 +13,8 @@ import (
 	"github.com/chorusd/chorusd/mapping"
 )
 
-// configKey is one scalar setting of Config, outside of the tables.
+// configKey is one setting of Config, outside of the rules: a scalar, or a list
+// of texts.
 type configKey struct {
 	// name is the path in the file, such as "mysql.addr".
 	name string
@@ -37,16 +38,19 @@ func (k configKey) variable() string {
 // example is a line that sets the key in its section.
 func (k configKey) example() string {
 	_, last := splitKey(k.name)
-	if s := reflect.ValueOf(k.def); s.Kind() == reflect.String && s.Len() == 0 {
+	switch s := reflect.ValueOf(k.def); {
+	case s.Kind() == reflect.String && s.Len() == 0:
 		return last + ` = "…"`
+	case s.Kind() == reflect.Slice:
+		return last + ` = ["…"]`
 	}
 	return last + " = " + tomlValue(k.def)
 }
 
-// configKeys lists the scalar settings in the order of Config's fields.
+// configKeys lists the settings in the order of Config's fields.
 func configKeys() []configKey { return walkConfig(defaultConfig()) }
 
-// walkConfig lists the scalar settings, with the values of cfg for defaults.
+// walkConfig lists the settings, with the values of cfg for defaults.
 func walkConfig(cfg Config) []configKey {
 	var keys []configKey
 	var walk func(section reflect.Value, prefix string)
@@ -176,7 +180,8 @@ func fromTOML(key string, raw any, typ reflect.Type) (any, error) {
 	return out.Interface(), nil
 }
 
-// fromText reads the text of a variable or a flag as a scalar of the type typ.
+// fromText reads the text of a variable or a flag as a scalar of the type typ,
+// or as a list of texts with commas between them.
 func fromText(key, text string, typ reflect.Type) (any, error) {
 	misfit := fmt.Errorf("%s is %q, not %s", key, text, describeType(typ))
 	out := reflect.New(typ).Elem()
@@ -187,6 +192,14 @@ func fromText(key, text string, typ reflect.Type) (any, error) {
 			return nil, misfit
 		}
 		return d, nil
+	case typ == reflect.TypeFor[[]string]():
+		var list []string
+		for entry := range strings.SplitSeq(text, ",") {
+			if entry = strings.TrimSpace(entry); entry != "" {
+				list = append(list, entry)
+			}
+		}
+		return list, nil
 	case typ.Kind() == reflect.String:
 		out.SetString(text)
 	case typ.Kind() == reflect.Bool:
@@ -252,13 +265,19 @@ func describeType(typ reflect.Type) string {
 	}
 }
 
-// tomlValue writes a scalar as TOML.
+// tomlValue writes a setting's value as TOML.
 func tomlValue(value any) string {
 	switch v := reflect.ValueOf(value); {
 	case v.Type() == durationType:
 		return strconv.Quote(shortDuration(value.(time.Duration)))
 	case v.Kind() == reflect.String:
 		return strconv.Quote(v.String())
+	case v.Kind() == reflect.Slice:
+		list := make([]string, v.Len())
+		for i := range list {
+			list[i] = tomlValue(v.Index(i).Interface())
+		}
+		return "[" + strings.Join(list, ", ") + "]"
 	default:
 		return fmt.Sprint(value)
 	}

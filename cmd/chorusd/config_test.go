@@ -107,6 +107,19 @@ listen = ""
 			},
 		},
 		{
+			name:    "lists",
+			environ: []string{"CHORUSD_REDIS_SENTINELS=a:1, b:2", "CHORUSD_REDIS_SENTINEL_PASSWORD=s"},
+			args:    []string{"--redis.sentinel_master=app", "--redis.sentinels=c:3,"},
+			want: func(c *Config) {
+				c.Redis.Sentinels, c.Redis.SentinelMaster, c.Redis.SentinelPassword = []string{"c:3"}, "app", "s"
+			},
+		},
+		{
+			name:    "a list from the environment",
+			environ: []string{"CHORUSD_REDIS_CLUSTER=a:1, b:2", "CHORUSD_REDIS_DB=0"},
+			want:    func(c *Config) { c.Redis.Cluster, c.Redis.DB = []string{"a:1", "b:2"}, 0 },
+		},
+		{
 			name:    "an empty value is a value",
 			environ: []string{"CHORUSD_ADMIN_LISTEN="},
 			want:    func(c *Config) { c.Admin.Listen = "" },
@@ -307,6 +320,18 @@ func TestBadEnvironmentAndFlags(t *testing.T) {
 			},
 		},
 		{
+			name:    "one Redis and several",
+			environ: []string{"CHORUSD_REDIS_CLUSTER=a:1,b", "CHORUSD_REDIS_ADDR=c:1"},
+			args:    []string{"--redis.db=2", "--redis.sentinel_master=app", "--redis.on_lost_state=go"},
+			want: []string{
+				"CHORUSD_REDIS_ADDR: redis.addr is set, and redis.cluster too; keep addr for one server, or cluster",
+				`CHORUSD_REDIS_CLUSTER: redis.cluster "b" is not host:port; write for example cluster = ["127.0.0.1:6379"]`,
+				"--redis.db: redis.db is 2, but a Redis Cluster has no database but 0; write db = 0, and give each app a prefix of its own",
+				`--redis.on_lost_state: redis.on_lost_state is "go"; write stop or reload`,
+				`--redis.sentinel_master: redis.sentinel_master is set, but redis.sentinels is empty; write their addresses, for example sentinels = ["127.0.0.1:26379"]`,
+			},
+		},
+		{
 			name:    "no file, and the environment is still looked at",
 			path:    absent,
 			environ: []string{"CHORUSD_X=1"},
@@ -380,6 +405,7 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	const password = "hunter2"
 	cfg := defaultConfig()
 	cfg.MySQL.Password, cfg.Redis.Password, cfg.Pusher.Secret = password, password, password
+	cfg.Redis.SentinelPassword = password
 
 	var printed strings.Builder
 	for _, verb := range []string{"v", "+v", "#v", "s", "q", "x", "X", "d", "T"} {

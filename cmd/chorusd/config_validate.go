@@ -28,7 +28,11 @@ func (l *loader) validate(cfg Config) {
 	l.check("mysql.start", startProblem(cfg.MySQL.Start))
 
 	l.adopt(cfg.Redis.store().Validate())
-	l.adopt(cfg.Redis.TLS.of("redis", cfg.Redis.Addr).Validate())
+	l.adopt(cfg.Redis.TLS.of("redis", cfg.Redis.servers()[0]).Validate())
+	l.check("redis.on_lost_state", choiceProblem(cfg.Redis.OnLostState, onLostStop, onLostReload))
+	if l.origins.has("redis.addr") {
+		l.check("redis.addr", addrBesideProblem(cfg.Redis))
+	}
 	l.adopt(cfg.Pusher.Validate())
 
 	l.check("channels.user", userChannelProblem(cfg.Channels.User))
@@ -169,6 +173,17 @@ func mysqlAddrProblem(addr string) error {
 		return fmt.Errorf(`is %q; write host:port, such as "127.0.0.1:3306", or the path of a Unix socket from / on`, addr)
 	case portErr != nil || n == 0:
 		return fmt.Errorf(`is %q, whose port is not a number from 1 to 65535; write for example "127.0.0.1:3306"`, addr)
+	}
+	return nil
+}
+
+// addrBesideProblem is for an address of one Redis that was given.
+func addrBesideProblem(c redisConfig) error {
+	switch {
+	case len(c.Cluster) > 0:
+		return errors.New("is set, and redis.cluster too; keep addr for one server, or cluster")
+	case len(c.Sentinels) > 0:
+		return errors.New("is set, and redis.sentinels too; keep addr for one server, or sentinels, which name it")
 	}
 	return nil
 }

@@ -39,11 +39,13 @@ const password = "it's a \"secret\""
 
 // onServers chooses a stack's servers; those left out are shared with other tests.
 type onServers struct {
-	kind   services.Kind // of database, MySQL if empty
-	sql    *services.SQLServer
-	redis  *services.RedisServer
-	soketi *services.SoketiServer
-	pusher string // address of a Pusher server instead of Soketi
+	kind  services.Kind // of database, MySQL if empty
+	sql   *services.SQLServer
+	redis *services.RedisServer
+	// several is Redis with Sentinels, or a cluster.
+	several redisConfig
+	soketi  *services.SoketiServer
+	pusher  string // address of a Pusher server instead of Soketi
 }
 
 // newStack makes a stack. tables is the TOML of the mapping; sql makes its tables.
@@ -58,11 +60,14 @@ func newStack(t *testing.T, on onServers, tables string, sql ...string) *stack {
 	}
 	s.db = servicestest.CreateDatabase(t, on.sql)
 	s.db.MustExec(t, sql...)
-	if on.redis == nil {
+	switch {
+	case len(on.several.Cluster)+len(on.several.Sentinels) > 0:
+		s.redis = on.several
+	case on.redis != nil:
+		s.redis.Addr = on.redis.Addr
+	default:
 		shared := servicestest.NewRedisDatabase(t)
 		s.redis = redisConfig{Addr: shared.Addr, DB: shared.Number}
-	} else {
-		s.redis.Addr = on.redis.Addr
 	}
 	s.redis.Prefix = "app:"
 	s.soketi, s.pusher = on.soketi, on.pusher
@@ -94,7 +99,7 @@ addr = %q
 user = %q
 database = %q
 [redis]
-addr = %q
+%s
 db = %d
 prefix = %q
 [pusher]
@@ -110,11 +115,22 @@ lease = "1s"
 listen = %q
 [log]
 format = "json"
-%s`, filepath.Join(s.dir, "state"), s.db.Server.Addr, s.user, s.db.Name, s.redis.Addr, s.redis.DB, s.redis.Prefix,
+%s`, filepath.Join(s.dir, "state"), s.db.Server.Addr, s.user, s.db.Name, s.redis.address(), s.redis.DB, s.redis.Prefix,
 		s.pusher, s.app, s.key, s.admin, tables)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// address is how the configuration names a Redis.
+func (c redisConfig) address() string {
+	switch {
+	case len(c.Cluster) > 0:
+		return "cluster = " + tomlValue(c.Cluster)
+	case len(c.Sentinels) > 0:
+		return fmt.Sprintf("sentinels = %s\nsentinel_master = %q", tomlValue(c.Sentinels), c.SentinelMaster)
+	}
+	return fmt.Sprintf("addr = %q", c.Addr)
 }
 
 // environ is the environment of chorusd: this process's without settings of

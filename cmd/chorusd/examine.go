@@ -94,21 +94,29 @@ func (ps *problems) addRules(cfg Config, wrong []mapping.Problem) {
 }
 
 func (x *examined) examineRedis(ctx context.Context, cfg Config, log *slog.Logger) {
-	at := origin{source: sourceServer, name: "Redis " + cfg.Redis.Addr}
+	at := origin{source: sourceServer, name: "Redis " + cfg.Redis.where()}
 	redis := cfg.Redis.store()
 	redis.Password = cfg.secret("redis.password", cfg.Redis.Password, log)
-	store, err := redisstate.Open(ctx, redis, log)
-	if err != nil {
+	redis.SentinelPassword = cfg.secret("redis.sentinel_password", cfg.Redis.SentinelPassword, log)
+	wrong := func(err error) {
 		list := &x.problems
 		if redisstate.Unreachable(err) && transport.Mend("redis", err) == "" {
 			list = &x.passing
 		}
 		list.add(at, "%v", err)
+	}
+	store, err := redisstate.Open(ctx, redis, log)
+	if err != nil {
+		wrong(err)
 		return
 	}
 	x.store = store
-	for _, err := range store.Check(ctx) {
-		x.problems.add(at, "%v", err)
+	problems, warnings := store.Check(ctx)
+	for _, err := range problems {
+		wrong(err)
+	}
+	for _, err := range warnings {
+		x.warnings.add(at, "%v", err)
 	}
 }
 
@@ -236,7 +244,7 @@ func checkCommand() *cobra.Command {
 			return refusal(err)
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "all is well: %d tables of %s on %s, Redis %s, Pusher server %s\nthe Pusher server is %s and takes %s\n",
-			len(cfg.Tables), cfg.MySQL.Database, x.server.Version, cfg.Redis.Addr, cfg.Pusher.Host, x.publisher.Dialect().Title, x.publisher.Limits())
+			len(cfg.Tables), cfg.MySQL.Database, x.server.Version, cfg.Redis.where(), cfg.Pusher.Host, x.publisher.Dialect().Title, x.publisher.Limits())
 		return err
 	})
 	run := cmd.RunE

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,27 +23,57 @@ import (
 func runCommand() *cobra.Command {
 	var startOver bool
 	cmd := configured("run", "Tail the binary log and publish", func(cmd *cobra.Command, cfg Config) error {
-		log := newLogger(cmd.ErrOrStderr(), cfg.Log)
-		err := run(cmd.Context(), cfg, startOver, log)
-		for errors.Is(err, binlog.ErrPositionLost) && cfg.MySQL.OnLostPosition == onLostReload && cmd.Context().Err() == nil {
-			log.Error("the binary log does not go on from the checkpoint; going on from now, and all clients load again", "error", err)
-			cfg.MySQL.Start = binlog.StartNow
-			err = run(cmd.Context(), cfg, true, log)
-		}
-		return explain(err)
+		return explain(runOn(cmd.Context(), cfg, startOver, newLogger(cmd.ErrOrStderr(), cfg.Log)))
 	})
 	cmd.Flags().BoolVar(&startOver, "start-over", false, "forget the checkpoint, begin where mysql.start says, and have clients load again")
 	return cmd
 }
 
-// Values of mysql.on_lost_position.
+// Values of mysql.on_lost_position and redis.on_lost_state.
 const (
 	onLostStop   = "stop"
 	onLostReload = "reload"
 )
 
-// run is the daemon's life.
-func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) error {
+// before is what a run has of the one that ended before it in this process.
+type before struct {
+	// startOver has the checkpoint forgotten, if there is one.
+	startOver bool
+	// ran says that there was one that came as far as at, and gave out
+	// positions up to issued at the most.
+	ran    bool
+	at     binlog.Position
+	issued harmonic.Seq
+}
+
+// runOn runs until ctx ends, or for as long as what ends a run is something
+// that the next one may go on after.
+func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) error {
+	b := before{startOver: startOver}
+	for {
+		err := run(ctx, cfg, &b, log)
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case errors.Is(err, binlog.ErrPositionLost) && cfg.MySQL.OnLostPosition == onLostReload:
+			log.Error("the binary log does not go on from the checkpoint; going on from now, and all clients load again", "error", err)
+			cfg.MySQL.Start = binlog.StartNow
+			b = before{startOver: true, issued: b.issued}
+		case errors.Is(err, redisstate.ErrWritesLost):
+			// What it has is what it had a moment ago, so this is a restart as
+			// after a crash then.
+			log.Error("redis has come back without its last writes; going on from the checkpoint that it has", "error", err)
+		case errors.Is(err, redisstate.ErrStateLost) && cfg.Redis.OnLostState == onLostReload && b.ran:
+			log.Error("redis has lost what chorusd kept there; looking where to go on", "error", err)
+		default:
+			return err
+		}
+	}
+}
+
+// run is the daemon's life. It goes by what was before, and notes how far it
+// came itself.
+func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 	log.Info("starting", "version", version)
 	x, err := examineUntilReachable(ctx, cfg, log)
 	if err != nil {
@@ -72,7 +101,7 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 		return err
 	}
 
-	start, err := resume(ctx, cfg, x, startOver, log)
+	start, err := resume(ctx, cfg, x, *b, log)
 	if err != nil {
 		closeListener(admin)
 		closeListener(webhooks)
@@ -131,7 +160,10 @@ func run(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) erro
 	}
 	group.Go(func() error { return announceReady(failed, r, log) })
 
-	if err := group.Wait(); err != nil {
+	err = group.Wait()
+	*b = before{ran: true}
+	b.at, b.issued = r.Reached()
+	if err != nil {
 		return err
 	}
 	log.Info("stopped")
@@ -163,145 +195,6 @@ func examineUntilReachable(ctx context.Context, cfg Config, log *slog.Logger) (*
 		case <-time.After(reachPause):
 		}
 	}
-}
-
-// explain turns errors that a person must decide on into the choices.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, redisstate.ErrCheckpointLost):
-		return &exitError{exitConfig, fmt.Errorf("%w\n%s", err, checkpointChoices)}
-	case noStart(err):
-		return &exitError{exitConfig, err}
-	case errors.Is(err, binlog.ErrPositionLost):
-		return &exitError{exitConfig, fmt.Errorf("%w\n%s", err, positionChoices)}
-	}
-	return err
-}
-
-// noStart says whether the binary log has no such start as mysql.start says.
-func noStart(err error) bool {
-	_, ok := errors.AsType[*binlog.StartError](err)
-	return ok
-}
-
-const (
-	checkpointChoices = `Where to go on is for you to say:
-  - if Redis can be restored from a backup, or the wrong Redis or prefix was configured: mend that and start again; nothing is lost
-  - chorusd run --start-over --mysql.start=earliest   publishes again all that the binary log still holds; clients may see older states for a while
-  - chorusd run --start-over --mysql.start=now        goes on from now; clients are told to load again, those of stock Chorus must do so by themselves`
-	positionChoices = `What changed in between is not in the binary log any more. To go on:
-  - chorusd run --start-over --mysql.start=now        goes on from now; clients are told to load again, those of stock Chorus must do so by themselves
-  - mysql.on_lost_position = "reload"                 does so by itself
-Keep the binary log for longer than chorusd may be away (binlog_expire_logs_seconds).`
-)
-
-// resume finds where to go on. Only a first run, or one that is told to start
-// over, begins where mysql.start says.
-func resume(ctx context.Context, cfg Config, x *examined, startOver bool, log *slog.Logger) (relay.Config, error) {
-	start := relay.Config{
-		Source: x.server.Identity, PollInterval: cfg.Channels.PollInterval, Lease: cfg.Channels.Lease,
-		Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency, Dir: cfg.StateDir,
-		ScopeMessages: cfg.Channels.Revocations == revocationsMessage,
-	}
-	if x.binlog.ServerID == 0 {
-		id, err := x.store.ServerID(ctx)
-		if err != nil {
-			return start, err
-		}
-		x.binlog.ServerID = id
-	}
-	mark := marker{dir: cfg.StateDir, prefix: cfg.Redis.Prefix}
-	first := sync.OnceValues(func() (binlog.Position, error) { return findStart(ctx, cfg, x) })
-	if startOver {
-		if _, err := first(); err != nil {
-			return start, err // and nothing is forgotten
-		}
-		log.Warn("starting over: the checkpoint is forgotten", "from", cfg.MySQL.Start)
-		// In this order: a crash in between must not forget the clients.
-		if err := x.store.OweReload(ctx, "chorusd was started over"); err != nil {
-			return start, err
-		}
-		if err := errors.Join(x.store.Forget(ctx), mark.remove()); err != nil {
-			return start, err
-		}
-	}
-	issued, err := x.store.IssuedSeq(ctx)
-	if err != nil {
-		return start, err
-	}
-	cp, err := x.store.LoadCheckpoint(ctx)
-	switch {
-	case errors.Is(err, redisstate.ErrNoCheckpoint):
-		marked, err := mark.exists()
-		if err != nil {
-			return start, err
-		}
-		if marked {
-			return start, fmt.Errorf("%s says that a checkpoint was saved in Redis %s under the prefix %q: %w",
-				mark.path(), cfg.Redis.Addr, cfg.Redis.Prefix, redisstate.ErrCheckpointLost)
-		}
-		if start.From, err = first(); err != nil {
-			return start, err
-		}
-		start.Generation, start.Seq = harmonic.NewGeneration(), harmonic.Seq(issued)
-		if cfg.MySQL.Start == binlog.StartNow {
-			// The database's clock may be another one; what was crossed in a
-			// minute is told of once more at the worst.
-			start.Clock = time.Now().Add(-time.Minute)
-		}
-		log.Info("first run", "start", cfg.MySQL.Start, "position", start.From.String())
-		return begin(ctx, x, start, mark)
-	case err != nil:
-		return start, fmt.Errorf("in Redis %s under the prefix %q: %w", cfg.Redis.Addr, cfg.Redis.Prefix, err)
-	}
-	if start.From, err = binlog.ParsePosition(cp.Position); err != nil {
-		return start, fmt.Errorf("read the checkpoint: %w", err)
-	}
-	start.Seq, start.Generation = harmonic.Seq(cp.LastSeq), harmonic.Generation(cp.Generation)
-	if start.Clock, err = x.store.Clock(ctx); err != nil {
-		return start, err
-	}
-	if cp.Source != x.server.Identity {
-		if !start.From.HasGTIDs() {
-			return start, fmt.Errorf("the checkpoint is of the server %s, this is %s, and without GTIDs its positions mean something else: %w",
-				cp.Source, x.server.Identity, binlog.ErrPositionLost)
-		}
-		log.Warn("another database server than at the last run", "before", cp.Source, "now", x.server.Identity)
-	}
-	if cp.Source != x.server.Identity || cp.MappingHash != x.mapper.Hash() {
-		// Reading the same changes again would give other ids to other
-		// harmonics, so they go on above everything that was issued.
-		start.Seq = max(start.Seq, harmonic.Seq(issued))
-	}
-	log.Info("going on from the checkpoint", "position", cp.Position)
-	return start, mark.write()
-}
-
-// findStart looks mysql.start up in the binary log.
-func findStart(ctx context.Context, cfg Config, x *examined) (binlog.Position, error) {
-	start, err := binlog.ParseStart(cfg.MySQL.Start)
-	if err != nil {
-		panic(err) // loadConfig has checked it
-	}
-	return start.Find(ctx, x.binlog, x.server)
-}
-
-// begin saves the clock, if it is known, and makes the first checkpoint, before
-// anything is read.
-func begin(ctx context.Context, x *examined, start relay.Config, mark marker) (relay.Config, error) {
-	if !start.Clock.IsZero() {
-		if err := x.store.SaveClock(ctx, start.Clock); err != nil {
-			return start, err
-		}
-	}
-	err := x.store.SaveCheckpoint(ctx, redisstate.Checkpoint{
-		Source: start.Source, Position: start.From.String(), LastSeq: uint64(start.Seq),
-		Generation: uint64(start.Generation), MappingHash: x.mapper.Hash(), SavedAt: time.Now(),
-	})
-	if err != nil {
-		return start, err
-	}
-	return start, mark.write()
 }
 
 // listen takes an address; none if it is empty.

@@ -1,0 +1,2 @@
+-- Does nothing beyond what guard.lua does.
+return false
