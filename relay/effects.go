@@ -67,18 +67,9 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		}
 	}
 	var starts []redisstate.JobStart
-	var created []mapping.ParentRef
-	for _, p := range fx.Parents {
-		if !p.Was.Exists {
-			created = append(created, p.Ref)
-			continue
-		}
-		moved := &movedParent{Ref: p.Ref, Was: p.Was}
-		moved.noteIn(r.past, 0)
-		channels[selection{Parent: moved}.item("").Key] = []string{whoever}
-	}
-	if items := inserted(created); len(items) > 0 {
-		starts = append(starts, redisstate.JobStart{Channels: []string{whoever}, Items: items})
+	for _, m := range moved(fx.Parents) {
+		m.noteIn(r.past, 0)
+		starts = append(starts, redisstate.JobStart{Channels: []string{whoever}, Items: []redisstate.RecordKey{selection{Parents: m}.item("")}})
 	}
 	for _, item := range slices.Sorted(maps.Keys(channels)) {
 		names := slices.Sorted(slices.Values(channels[item]))
@@ -104,16 +95,16 @@ func (r *Relay) byAttributes(u *mapping.User) (list []selection) {
 
 // tablesOf are the IDs of those that may have rows of a selection.
 func (r *Relay) tablesOf(s *selection) []string {
-	if s.Parent != nil {
-		return r.refillMapper.TablesBelow(s.Parent.Ref)
+	if s.Parents != nil {
+		return r.refillMapper.TablesBelow(s.Parents.ref(0))
 	}
 	return r.refillMapper.TablesIn(s.Scope)
 }
 
 // pagesOf are the ways to find a table's rows of a selection.
 func pagesOf(plan *mapping.Plan, s *selection) []binlog.Selection {
-	if s.Parent != nil {
-		return plan.Children(s.Parent.Ref, s.Parent.More)
+	if s.Parents != nil {
+		return s.Parents.children(plan)
 	}
 	return plan.Selections(s.Scope)
 }

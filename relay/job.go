@@ -46,17 +46,17 @@ func selects(item redisstate.JobItem) bool {
 		return false
 	}
 	s, err := parseSelection(item.Key)
-	return err != nil || s.Scope != "" || s.Parent != nil
+	return err != nil || s.Scope != "" || s.Parents != nil
 }
 
 // selection is an item that stands for many records.
 type selection struct {
 	// Scope is whose rows are meant: of all tables if the item names none.
 	Scope mapping.ScopeKey `json:"scope,omitempty"`
-	// Parent is one that leads elsewhere than it did: the rows whose paths lead
-	// through it are meant, and whoever sees one by now and may not have it, or
-	// may have it and does not.
-	Parent *movedParent `json:"parent,omitempty"`
+	// Parents are some that lead elsewhere than they did: the rows whose paths
+	// lead through one are meant, and whoever sees one by now and may not have
+	// it, or may have it and does not.
+	Parents *movedParents `json:"parents,omitempty"`
 	// User is whose attributes have changed, and All says that the scope's rows
 	// are meant for that reason.
 	User mapping.UserKey `json:"user,omitempty"`

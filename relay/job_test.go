@@ -2,8 +2,13 @@ package relay
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/redisstate"
@@ -12,14 +17,14 @@ import (
 // TestSelects says for which items the past is kept: those that stand for rows
 // which may be elsewhere when it is their turn.
 func TestSelects(t *testing.T) {
-	parent := &movedParent{Ref: mapping.ParentRef{Table: binlog.TableName{Schema: "app", Table: "posts"}, Key: "[5]"}}
+	parents := &movedParents{Table: binlog.TableName{Schema: "app", Table: "posts"}, Parents: []movedParent{{Key: "[5]"}}}
 	for _, c := range []struct {
 		item redisstate.RecordKey
 		want bool
 	}{
 		{selection{Scope: "team:3"}.item(""), true},
 		{selection{Scope: "team:3", All: true}.item("todos"), true},
-		{selection{Parent: parent}.item(""), true},
+		{selection{Parents: parents}.item(""), true},
 		{selection{User: "7"}.item(""), false}, // there are jobs for his scopes
 		{selection{Keys: []string{"[1]"}, Ask: askChanged}.item("todos"), false},
 		{redisstate.RecordKey{Table: "todos", Key: "[1]"}, false},
@@ -53,30 +58,61 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// TestInsertedParentsShareItems: of a bulk insert, hundreds of parents are one item.
-func TestInsertedParentsShareItems(t *testing.T) {
-	var refs []mapping.ParentRef
-	for id := range 2*insertedAtOnce + 1 {
+// TestMovedParentsShareItems: of a bulk write, a hundred parents are one item.
+func TestMovedParentsShareItems(t *testing.T) {
+	var changes []audience.ParentChange
+	was := func(id int) mapping.Parent {
+		if id%2 == 0 {
+			return mapping.Parent{}
+		}
+		return mapping.Parent{Exists: true, Values: []string{strconv.Itoa(id)}}
+	}
+	const each = 2*movedAtOnce + 1
+	for id := range 2 * each {
 		for _, table := range []string{"posts", "threads"} {
-			refs = append(refs, mapping.ParentRef{Table: binlog.TableName{Schema: "app", Table: table}, Key: fmt.Sprintf("[%d]", id)})
+			ref := mapping.ParentRef{Table: binlog.TableName{Schema: "app", Table: table}, Key: fmt.Sprintf("[%d]", id)}
+			changes = append(changes, audience.ParentChange{Ref: ref, Was: was(id)})
 		}
 	}
-	keys, items := map[string]int{}, inserted(refs)
-	for _, item := range items {
-		s, err := parseSelection(item.Key)
+	list, keys := moved(changes), map[string]int{}
+	for _, m := range list {
+		s, err := parseSelection(selection{Parents: m}.item("").Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys[s.Parent.Ref.Table.Table] += 1 + len(s.Parent.More)
+		keys[s.Parents.Table.Table] += len(s.Parents.Parents)
+		there := s.Parents.Parents[0].Was.Exists
 		p := newPast()
-		if s.Parent.noteIn(p, 0); !p.empty() {
-			t.Error("parents without rows are noted")
+		if s.Parents.noteIn(p, 0); p.empty() == there {
+			t.Errorf("of parents without rows %d are noted; they were there: %v", len(p.parents), there)
 		}
-		if s.Parent.noteIn(p, 1); len(p.parents) != 1+len(s.Parent.More) {
-			t.Errorf("%d of %d parents are noted", len(p.parents), 1+len(s.Parent.More))
+		s.Parents.noteIn(p, 1)
+		for i, parent := range s.Parents.Parents {
+			id, err := strconv.Atoi(strings.Trim(parent.Key, "[]"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.parents[s.Parents.ref(i)]; len(got) != 1 || !reflect.DeepEqual(got[0], was(id)) {
+				t.Errorf("of parent %s is known that it was %v, want %v", parent.Key, got, was(id))
+			}
 		}
 	}
-	if len(items) != 6 || keys["posts"] != len(refs)/2 || keys["threads"] != len(refs)/2 {
-		t.Errorf("%d items name %v", len(items), keys)
+	if len(list) != 2*2*3 || keys["posts"] != 2*each || keys["threads"] != 2*each {
+		t.Errorf("%d items name %v", len(list), keys)
+	}
+}
+
+// TestHalves: no parent is lost or there twice.
+func TestHalves(t *testing.T) {
+	for n := 2; n < 6; n++ {
+		m := &movedParents{Unique: "code"}
+		for id := range n {
+			m.Parents = append(m.Parents, movedParent{Key: fmt.Sprintf("[%d]", id)})
+		}
+		halves := m.halves()
+		together := slices.Concat(halves[0].Parents, halves[1].Parents)
+		if !reflect.DeepEqual(together, m.Parents) || len(halves[0].Parents) != n/2 || halves[0].Unique != "code" || halves[1].Unique != "code" {
+			t.Errorf("%d parents become %v and %v", n, halves[0], halves[1])
+		}
 	}
 }

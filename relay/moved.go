@@ -5,11 +5,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
-	"github.com/chorusd/chorusd/redisstate"
 )
 
 // What changes who sees rows without changing them (a parent that leads
@@ -17,50 +17,76 @@ import (
 // those rows, page by page, and comparing who may have each with who sees it.
 // Of a row that changes before its page is read, its own event tells the same.
 
-// movedParent is a parent, and what it was.
+// movedParents are some of one table, named by the same unique key, and what
+// they were. They were all there, or none of them was.
+type movedParents struct {
+	Table   binlog.TableName
+	Unique  string `json:",omitzero"`
+	Parents []movedParent
+}
+
 type movedParent struct {
-	Ref mapping.ParentRef
-	Was mapping.Parent
-	// More are the keys of others that were not there either.
-	More []string `json:",omitempty"`
+	Key string
+	Was mapping.Parent `json:",omitzero"`
 }
 
-// insertedAtOnce is how many parents that were inserted one item names: fewer
-// than MySQL's eq_range_index_dive_limit, so that it looks how many rows they have.
-const insertedAtOnce = 100
+// movedAtOnce is how many parents one item names: fewer than MySQL's
+// eq_range_index_dive_limit, so that it looks how many rows they have.
+const movedAtOnce = 100
 
-// inserted makes items of parents that were not there before. Rows below them
-// are rare: they were written before what they point to.
-func inserted(parents []mapping.ParentRef) (items []redisstate.RecordKey) {
-	type unique struct {
-		table binlog.TableName
-		key   string
+// moved puts together parents that changed.
+func moved(changes []audience.ParentChange) (list []*movedParents) {
+	type kind struct {
+		table  binlog.TableName
+		unique string
+		was    bool
 	}
-	byUnique := map[unique][]string{}
-	for _, ref := range parents {
-		u := unique{ref.Table, ref.Unique}
-		byUnique[u] = append(byUnique[u], ref.Key)
-	}
-	for u, keys := range byUnique {
-		for some := range slices.Chunk(keys, insertedAtOnce) {
-			ref := mapping.ParentRef{Table: u.table, Unique: u.key, Key: some[0]}
-			items = append(items, selection{Parent: &movedParent{Ref: ref, More: some[1:]}}.item(""))
+	open := map[kind]*movedParents{}
+	for _, c := range changes {
+		k := kind{c.Ref.Table, c.Ref.Unique, c.Was.Exists}
+		m := open[k]
+		if m == nil || len(m.Parents) == movedAtOnce {
+			m = &movedParents{Table: k.table, Unique: k.unique}
+			open[k] = m
+			list = append(list, m)
 		}
+		m.Parents = append(m.Parents, movedParent{c.Ref.Key, c.Was})
 	}
-	return items
+	return list
 }
 
-// noteIn has the past know what the parent was. Parents that were inserted
-// would fill it for nothing, unless there are rows below them.
-func (m *movedParent) noteIn(p *past, rows int) {
-	switch {
-	case m.Was.Exists:
-		p.led(m.Ref, m.Was)
-	case rows > 0:
-		ref := m.Ref
-		p.led(ref, m.Was)
-		for _, ref.Key = range m.More {
-			p.led(ref, m.Was)
+// ref names one of them.
+func (m *movedParents) ref(i int) mapping.ParentRef {
+	return mapping.ParentRef{Table: m.Table, Unique: m.Unique, Key: m.Parents[i].Key}
+}
+
+// children choose the rows whose paths lead through one of them.
+func (m *movedParents) children(plan *mapping.Plan) []binlog.Selection {
+	var more []string
+	for _, p := range m.Parents[1:] {
+		more = append(more, p.Key)
+	}
+	return plan.Children(m.ref(0), more)
+}
+
+// many says whether there are several.
+func (m *movedParents) many() bool { return m != nil && len(m.Parents) > 1 }
+
+// halves parts them. Where many rows hang on many parents, the database would
+// sort all of them for each page.
+func (m *movedParents) halves() [2]*movedParents {
+	first, second := *m, *m
+	first.Parents, second.Parents = m.Parents[:len(m.Parents)/2], m.Parents[len(m.Parents)/2:]
+	return [2]*movedParents{&first, &second}
+}
+
+// noteIn has the past know what they were. Parents that were inserted would
+// fill it for nothing, unless there are rows below them, which were written
+// before what they point to.
+func (m *movedParents) noteIn(p *past, rows int) {
+	for i, parent := range m.Parents {
+		if parent.Was.Exists || rows > 0 {
+			p.led(m.ref(i), parent.Was)
 		}
 	}
 }

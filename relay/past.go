@@ -226,8 +226,8 @@ func (r *Relay) remember(items []redisstate.JobItem, channels []string) {
 		if err != nil {
 			continue // who works it off says so
 		}
-		if s.Parent != nil {
-			s.Parent.noteIn(r.past, 0)
+		if s.Parents != nil {
+			s.Parents.noteIn(r.past, 0)
 		}
 		for _, user := range users {
 			if s.Scope != "" {

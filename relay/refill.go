@@ -73,6 +73,11 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 	}
 	switch {
 	case s.Keys != nil:
+	case out.next != "" && s.Parents.many():
+		for _, half := range s.Parents.halves() {
+			s.Parents = half
+			left = append(left, s.item(item.Table))
+		}
 	case out.next != "":
 		s.From = out.next
 		left = append(left, s.item(item.Table))
@@ -94,7 +99,7 @@ type reading struct {
 
 // moved says whether rows are read since others may see them than did, whoever
 // that is; who changes them tells of them, too.
-func (w *reading) moved() bool { return w.selection != nil && w.selection.Parent != nil }
+func (w *reading) moved() bool { return w.selection != nil && w.selection.Parents != nil }
 
 // records are the keys that are read; nil if it is a page.
 func (w *reading) records() []string {
@@ -295,7 +300,7 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, key
 	r.mu.Unlock()
 	to := r.recipients(view, plan, channels)
 	if what.moved() {
-		what.selection.Parent.noteIn(r.past, len(b.found))
+		what.selection.Parents.noteIn(r.past, len(b.found))
 	}
 	if err := r.learnOf(ctx, plan, b, keys, view); err != nil {
 		return err
