@@ -96,7 +96,9 @@ func TestLongList(t *testing.T) {
 		names = append(names, fmt.Sprintf("private-chorus.user.%d", i))
 	}
 	defer fake.Subscribe(nil, names...)()
-	got, err := newClient(t, configFor("soketi", fake.Addr())).Channels(t.Context(), "private-")
+	cfg := configFor("soketi", fake.Addr())
+	cfg.Timeout = maxTimeout
+	got, err := newClient(t, cfg).Channels(t.Context(), "private-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func (a *arriving) Read(p []byte) (int, error) {
 // The list is read as it arrives: however long it is, a few kilobytes of it are
 // held, and what is allocated is the names.
 func TestListsAreReadAsTheyArrive(t *testing.T) {
-	const channels = 100_000
+	const channels = 20_000
 	allocs := testing.AllocsPerRun(1, func() {
 		list := channelList{prefix: "private-"}
 		answer := &arriving{list: &list, channels: channels}
