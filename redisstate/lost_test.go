@@ -316,6 +316,50 @@ func TestWritesLost(t *testing.T) {
 	}
 }
 
+// TestSlotThatMoves has an operator move the slot to another node of the cluster
+// while it is written, as a user with the documented rule.
+func TestSlotThatMoves(t *testing.T) {
+	on := onCluster(t)
+	c := on.config(t)
+	s, _ := begun(t, c)
+	h := &history{Store: s, cfg: c}
+	must(t, h.write(t))
+	key := s.keys.token
+	source := on.owner(t, key)
+	target := source
+	for i := 0; target == source; i++ {
+		target = on.owner(t, fmt.Sprint("another", i))
+	}
+	from, to := admin(t, source), admin(t, target)
+	slot, err := from.ClusterKeySlot(t.Context(), key).Result()
+	must(t, err)
+	fromID, err := from.Do(t.Context(), "CLUSTER", "MYID").Text()
+	must(t, err)
+	toID, err := to.Do(t.Context(), "CLUSTER", "MYID").Text()
+	must(t, err)
+	must(t, to.Do(t.Context(), "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID).Err())
+	must(t, from.Do(t.Context(), "CLUSTER", "SETSLOT", slot, "MIGRATING", toID).Err())
+	must(t, h.write(t)) // all of its keys are still there
+	move := []any{"MIGRATE", "127.0.0.1", target.Port(), "", 0, 5000, "KEYS"}
+	for _, name := range on.keys(t, c) {
+		move = append(move, name)
+	}
+	must(t, from.Do(t.Context(), move...).Err())
+	must(t, h.write(t)) // all of them are elsewhere, and it is sent there
+	// A key that there is not may be anywhere still: that is to be waited for.
+	if _, err := s.IssuedSeq(t.Context()); !Unreachable(err) {
+		t.Errorf("IssuedSeq: %v, want an error that passes", err)
+	}
+	must(t, to.Do(t.Context(), "CLUSTER", "SETSLOT", slot, "NODE", toID).Err())
+	must(t, from.Do(t.Context(), "CLUSTER", "SETSLOT", slot, "NODE", toID).Err())
+	must(t, h.write(t))
+	must(t, second(s.IssuedSeq(t.Context())))
+	if owner := on.owner(t, key); owner != target {
+		t.Errorf("the owner is %s, want %s", owner.Addr, target.Addr)
+	}
+	h.reopen(t, 4)
+}
+
 // awaitReplicas waits until the owner of a key has a replica again.
 func awaitReplicas(t *testing.T, on setup, key string) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -139,7 +140,7 @@ func (s *Store) call(ctx context.Context, sc *redis.Script, changes bool, keys [
 // guarded are the keys and arguments of a script with those of guard.lua.
 func (s *Store) guarded(changes bool, keys []string, args []any) ([]string, []any) {
 	id, least := s.token.held()
-	return append([]string{s.keys.token}, keys...), append([]any{id, least, changes}, args...)
+	return append(slices.Clip(keys), s.keys.token), append(args, id, least, changes)
 }
 
 // command is one for apply: its name, its key, and what follows.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
 )
@@ -160,6 +162,23 @@ func TestLostCheckpointEndsTheRelay(t *testing.T) {
 	r.commit(put(2, 7))
 	if err := <-r.done; !errors.Is(err, redisstate.ErrCheckpointConflict) {
 		t.Errorf("the relay ended with %v, want %v", err, redisstate.ErrCheckpointConflict)
+	}
+}
+
+// TestRelayEndsWhenRedisIsEmptied: it is noticed although nothing is written.
+func TestRelayEndsWhenRedisIsEmptied(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.commit(put(1, 7))
+	eventually(t, "a checkpoint is saved", func() bool { return r.saved() != "" })
+	r.caughtUp()
+	client := redis.NewClient(&redis.Options{Addr: r.redis.Addr, DB: r.redis.DB})
+	defer client.Close()
+	if err := client.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.done; !errors.Is(err, redisstate.ErrStateLost) {
+		t.Errorf("the relay ended with %v, want %v", err, redisstate.ErrStateLost)
 	}
 }
 
