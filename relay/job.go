@@ -252,6 +252,7 @@ func (r *Relay) refillSome(ctx context.Context, j *job) error {
 		return nil
 	}
 	var again []redisstate.RecordKey
+	var others []waiting
 	var err error
 	first := items[0]
 	switch {
@@ -259,14 +260,22 @@ func (r *Relay) refillSome(ctx context.Context, j *job) error {
 	case isControl(first.Key):
 		err = r.refillControls(ctx, j, items)
 	case isSelection(first.Key):
-		again, err = r.refillSelection(ctx, j, first)
+		again, others, err = r.refillSelection(ctx, j, first)
 	default:
 		again, err = r.refillRecords(ctx, j, first.Table, items)
 	}
 	if err != nil {
 		return err
 	}
-	return r.progress(ctx, j, items, again)
+	if err := r.progress(ctx, j, items, again); err != nil {
+		return err
+	}
+	for _, o := range others {
+		if err := r.progress(ctx, o.job, []redisstate.JobItem{o.item}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // whoever is the channel of jobs that are for all whom it concerns.

@@ -116,3 +116,63 @@ func TestHalves(t *testing.T) {
 		}
 	}
 }
+
+// TestGatherParents: what waits for the same reading is read with it, and
+// nothing else.
+func TestGatherParents(t *testing.T) {
+	parents := func(table, unique string, there bool, keys ...string) *movedParents {
+		m := &movedParents{Table: binlog.TableName{Schema: "app", Table: table}, Unique: unique}
+		for _, key := range keys {
+			m.Parents = append(m.Parents, movedParent{key, mapping.Parent{Exists: there}})
+		}
+		return m
+	}
+	many := make([]string, movedAtOnce-2)
+	for i := range many {
+		many[i] = fmt.Sprintf("[%d]", 100+i)
+	}
+	item := func(s selection, table string) redisstate.JobItem { return redisstate.JobItem{RecordKey: s.item(table)} }
+	first := selection{Parents: parents("posts", "", true, "[1]"), Part: 1}
+	of := func(m *movedParents) redisstate.JobItem { return item(selection{Parents: m, Part: 1}, "notes") }
+	alike := []redisstate.JobItem{of(parents("posts", "", true, "[2]", "[1]")), of(parents("posts", "", true, many[1:]...))}
+	r := &Relay{jobs: []*job{
+		{id: "a", items: []redisstate.JobItem{
+			item(first, "notes"), // itself
+			alike[0],
+			of(parents("threads", "", true, "[3]")),
+			of(parents("posts", "code", true, "[3]")),
+			of(parents("posts", "", false, "[3]")),
+			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 2}, "notes"),
+			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 1}, "files"),
+			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 1, From: "[9]"}, "notes"),
+			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 1, Keys: []string{"[9]"}}, "notes"),
+			item(selection{Scope: "team:3"}, "notes"),
+			{RecordKey: redisstate.RecordKey{Table: "notes", Key: "[3]"}},
+		}},
+		{id: "b", items: []redisstate.JobItem{of(parents("posts", "", true, many...)), alike[1]}}, // too many, and just not
+		{id: "c", items: []redisstate.JobItem{of(parents("posts", "", true, "[4]", "[5]"))}},
+	}}
+	s := first
+	others := r.gatherParents(item(first, "notes"), &s)
+	var got []redisstate.JobItem
+	for _, o := range others {
+		got = append(got, o.item)
+	}
+	if !reflect.DeepEqual(got, alike) || others[0].job.id != "a" || others[1].job.id != "b" {
+		t.Errorf("gathered %d items, not the right %d", len(got), len(alike))
+	}
+	if n := len(s.Parents.Parents); n != 3+len(many)-1 || len(first.Parents.Parents) != 1 || s.Part != 1 {
+		t.Errorf("%d parents are read, and the item that they were added to has %d", n, len(first.Parents.Parents))
+	}
+	for about, s := range map[string]selection{
+		"of a page":    {Parents: first.Parents, From: "[9]"},
+		"of records":   {Parents: first.Parents, Keys: []string{"[9]"}},
+		"of a scope":   {Scope: "team:3"},
+		"of the most":  {Parents: parents("posts", "", true, append(many, "[1]", "[2]")...)},
+		"asked for no": {Parents: first.Parents, Ask: askChanged},
+	} {
+		if others := r.gatherParents(item(s, "notes"), &s); others != nil {
+			t.Errorf("a selection %s gathers %v", about, others)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chorusd/chorusd/audience"
@@ -10,6 +11,7 @@ import (
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
 )
 
 // What changes who sees rows without changing them (a parent that leads
@@ -64,9 +66,61 @@ func (m *movedParents) ref(i int) mapping.ParentRef {
 func (m *movedParents) children(plan *mapping.Plan) []binlog.Selection {
 	var more []string
 	for _, p := range m.Parents[1:] {
-		more = append(more, p.Key)
+		if p.Key != m.Parents[0].Key && !slices.Contains(more, p.Key) {
+			more = append(more, p.Key)
+		}
 	}
 	return plan.Children(m.ref(0), more)
+}
+
+// waiting is an item of a job that waits for its turn.
+type waiting struct {
+	job  *job
+	item redisstate.JobItem
+}
+
+// gatherParents adds to a selection the parents of others that wait for the same
+// reading, as far as one may be so large: each reading takes its time, and where
+// parents are written all the time there would be one for each. The others are
+// done with it, or with what is left of it.
+func (r *Relay) gatherParents(item redisstate.JobItem, s *selection) (others []waiting) {
+	if !s.Parents.mayGrow(s) {
+		return nil
+	}
+	const list = `"Parents":`
+	head, _, _ := strings.Cut(item.Key, list) // is the same for all of one table
+	all := *s.Parents
+	all.Parents = slices.Clone(all.Parents)
+	take := func(j *job) {
+		for _, o := range j.items {
+			if o == item || o.Table != item.Table || !strings.HasPrefix(o.Key, head+list) {
+				continue
+			}
+			other, err := parseSelection(o.Key)
+			more := other.Parents
+			switch {
+			case err != nil || !more.mayGrow(&other) || other.Part != s.Part || more.Parents[0].Was.Exists != all.Parents[0].Was.Exists:
+			case len(all.Parents)+len(more.Parents) <= movedAtOnce:
+				all.Parents = append(all.Parents, more.Parents...)
+				others = append(others, waiting{j, o})
+			}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, j := range r.jobs {
+		if len(all.Parents) < movedAtOnce && j.tries == 0 {
+			take(j)
+		}
+	}
+	s.Parents = &all
+	return others
+}
+
+// mayGrow says whether a selection is of parents, fewer than it may be, and is
+// to be read from its beginning.
+func (m *movedParents) mayGrow(s *selection) bool {
+	return m != nil && len(m.Parents) < movedAtOnce && s.From == "" && s.Keys == nil && s.Ask == ""
 }
 
 // many says whether there are several.

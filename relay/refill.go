@@ -48,24 +48,26 @@ func (r *Relay) refillRecords(ctx context.Context, j *job, table string, items [
 	return again, nil
 }
 
-// refillSelection sends a page of a selection, and returns what is left of it.
-func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.JobItem) ([]redisstate.RecordKey, error) {
+// refillSelection sends a page of a selection, and returns what is left of it
+// and others that went with it.
+func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.JobItem) (left []redisstate.RecordKey, others []waiting, err error) {
 	s, err := parseSelection(item.Key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case s.User != "":
-		return nil, nil // there are jobs for his scopes, see activate
+		return nil, nil, nil // there are jobs for his scopes, see activate
 	case item.Table == "":
-		return r.unfold(ctx, j, &s)
+		left, err = r.unfold(ctx, j, &s)
+		return left, nil, err
 	}
+	others = r.gatherParents(item, &s)
 	what := reading{table: item.Table, selection: &s, limit: pageRows}
 	out, err := r.refillChunk(ctx, j, what)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var left []redisstate.RecordKey
 	if len(out.again) > 0 {
 		again := s
 		again.Keys = out.again
@@ -85,7 +87,7 @@ func (r *Relay) refillSelection(ctx context.Context, j *job, item redisstate.Job
 		s.Part, s.From = s.Part+1, ""
 		left = append(left, s.item(item.Table))
 	}
-	return left, nil
+	return left, others, nil
 }
 
 // reading is what a chunk reads: records by their keys, or a page.
