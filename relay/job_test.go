@@ -127,11 +127,13 @@ func TestGatherParents(t *testing.T) {
 		}
 		return m
 	}
-	many := make([]string, movedAtOnce-2)
-	for i := range many {
-		many[i] = fmt.Sprintf("[%d]", 100+i)
+	var many []string
+	for i := range movedAtOnce - 2 {
+		many = append(many, fmt.Sprintf("[%d]", 100+i))
 	}
-	item := func(s selection, table string) redisstate.JobItem { return redisstate.JobItem{RecordKey: s.item(table)} }
+	item := func(s selection, table string) redisstate.JobItem {
+		return redisstate.JobItem{RecordKey: s.item(table)}
+	}
 	first := selection{Parents: parents("posts", "", true, "[1]"), Part: 1}
 	of := func(m *movedParents) redisstate.JobItem { return item(selection{Parents: m, Part: 1}, "notes") }
 	alike := []redisstate.JobItem{of(parents("posts", "", true, "[2]", "[1]")), of(parents("posts", "", true, many[1:]...))}
@@ -146,6 +148,7 @@ func TestGatherParents(t *testing.T) {
 			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 1}, "files"),
 			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 1, From: "[9]"}, "notes"),
 			item(selection{Parents: parents("posts", "", true, "[3]"), Part: 1, Keys: []string{"[9]"}}, "notes"),
+			of(parents("posts", "", true, "[6]", "[7]").halves()[0]),
 			item(selection{Scope: "team:3"}, "notes"),
 			{RecordKey: redisstate.RecordKey{Table: "notes", Key: "[3]"}},
 		}},
@@ -168,6 +171,7 @@ func TestGatherParents(t *testing.T) {
 		"of a page":    {Parents: first.Parents, From: "[9]"},
 		"of records":   {Parents: first.Parents, Keys: []string{"[9]"}},
 		"of a scope":   {Scope: "team:3"},
+		"of a half":    {Parents: parents("posts", "", true, "[1]", "[2]").halves()[1]},
 		"of the most":  {Parents: parents("posts", "", true, append(many, "[1]", "[2]")...)},
 		"asked for no": {Parents: first.Parents, Ask: askChanged},
 	} {

@@ -25,6 +25,9 @@ type movedParents struct {
 	Table   binlog.TableName
 	Unique  string `json:",omitzero"`
 	Parents []movedParent
+	// Apart says that their rows are more than a page, so that no others are
+	// read with them.
+	Apart bool `json:",omitzero"`
 }
 
 type movedParent struct {
@@ -118,9 +121,9 @@ func (r *Relay) gatherParents(item redisstate.JobItem, s *selection) (others []w
 }
 
 // mayGrow says whether a selection is of parents, fewer than it may be, and is
-// to be read from its beginning.
+// to be read from its beginning; halves are not put together again.
 func (m *movedParents) mayGrow(s *selection) bool {
-	return m != nil && len(m.Parents) < movedAtOnce && s.From == "" && s.Keys == nil && s.Ask == ""
+	return m != nil && !m.Apart && len(m.Parents) < movedAtOnce && s.From == "" && s.Keys == nil && s.Ask == ""
 }
 
 // many says whether there are several.
@@ -130,6 +133,7 @@ func (m *movedParents) many() bool { return m != nil && len(m.Parents) > 1 }
 // sort all of them for each page.
 func (m *movedParents) halves() [2]*movedParents {
 	first, second := *m, *m
+	first.Apart, second.Apart = true, true
 	first.Parents, second.Parents = m.Parents[:len(m.Parents)/2], m.Parents[len(m.Parents)/2:]
 	return [2]*movedParents{&first, &second}
 }
