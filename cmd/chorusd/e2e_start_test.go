@@ -223,7 +223,7 @@ func TestSharedRedis(t *testing.T) {
 	var clients [2]*client
 	for i := range stacks {
 		s := newStack(t, onServers{redis: redisServer}, channelTables, channelSchema)
-		s.redis.Prefix = fmt.Sprintf("app%d:", i)
+		s.redis.Prefix = fmt.Sprintf("app%d", i)
 		s.configure(t, channelTables)
 		stacks[i], daemons[i], clients[i] = s, s.start(t), s.subscribe(t, "chorus.user.7")
 		daemons[i].awaitActive(t, 1)
@@ -239,7 +239,7 @@ func TestSharedRedis(t *testing.T) {
 	}
 	daemons[0].terminate(t)
 	// The first app forgets everything; the second goes on.
-	stacks[0].forget(t, "app0:*")
+	stacks[0].forget(t, "{app0}:*")
 	stacks[1].db.MustExec(t, "DELETE FROM notes")
 	clients[1].awaitHarmonics(t, "chorus.user.7", `create notes 2 {"id":2,"user_id":7,"body":"x"}`, `delete notes 2 {"id":2,"user_id":7,"body":"x"}`)
 	daemons[1].terminate(t)
