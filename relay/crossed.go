@@ -123,11 +123,11 @@ func (r *Relay) ahead(p *mapping.Plan, row *binlog.Row, now time.Time) (clock ti
 }
 
 // anotherClock says whether somebody may have a row, or not, by another clock
-// than that of now.
+// than that of now: there is one by crossed or by ahead. Up to which everybody
+// was told is never after now.
 func (r *Relay) anotherClock(p *mapping.Plan, row *binlog.Row, now time.Time) bool {
-	_, crossed := r.crossed(p, row, now)
-	_, ahead := r.ahead(p, row, now)
-	return crossed || ahead
+	at, ok := p.Crosses(row)
+	return ok && at.After(r.timers.toldOf(p.ID())) && !at.After(now.Add(clockLead))
 }
 
 // bounds notes when the clock is to bring or take away a record that changes,

@@ -87,7 +87,7 @@ type waiting struct {
 // parents are written all the time there would be one for each. The others are
 // done with it, or with what is left of it.
 func (r *Relay) gatherParents(item redisstate.JobItem, s *selection) (others []waiting) {
-	if !s.Parents.mayGrow(s) {
+	if !s.mayGrow() {
 		return nil
 	}
 	const list = `"Parents":`
@@ -100,11 +100,12 @@ func (r *Relay) gatherParents(item redisstate.JobItem, s *selection) (others []w
 				continue
 			}
 			other, err := parseSelection(o.Key)
-			more := other.Parents
-			switch {
-			case err != nil || !more.mayGrow(&other) || other.Part != s.Part || more.Parents[0].Was.Exists != all.Parents[0].Was.Exists:
-			case len(all.Parents)+len(more.Parents) <= movedAtOnce:
-				all.Parents = append(all.Parents, more.Parents...)
+			if err != nil || !other.mayGrow() || other.Part != s.Part {
+				continue
+			}
+			more := other.Parents.Parents
+			if more[0].Was.Exists == all.Parents[0].Was.Exists && len(all.Parents)+len(more) <= movedAtOnce {
+				all.Parents = append(all.Parents, more...)
 				others = append(others, waiting{j, o})
 			}
 		}
@@ -122,7 +123,8 @@ func (r *Relay) gatherParents(item redisstate.JobItem, s *selection) (others []w
 
 // mayGrow says whether a selection is of parents, fewer than it may be, and is
 // to be read from its beginning; halves are not put together again.
-func (m *movedParents) mayGrow(s *selection) bool {
+func (s *selection) mayGrow() bool {
+	m := s.Parents
 	return m != nil && !m.Apart && len(m.Parents) < movedAtOnce && s.From == "" && s.Keys == nil && s.Ask == ""
 }
 

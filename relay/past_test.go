@@ -94,7 +94,6 @@ func parentOf(t *binlog.Table, id string) mapping.ParentRef {
 func leading(to string) mapping.Parent { return mapping.Parent{Exists: true, Values: []string{to}} }
 
 // TestWhereabouts: who is told of a row, by what was while refills are pending.
-// Note 1 hangs on post 5, that on thread 8, and that is team 3's.
 func TestWhereabouts(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
@@ -196,11 +195,7 @@ func TestWhereabouts(t *testing.T) {
 	} {
 		t.Run(c.about, func(t *testing.T) {
 			m := notesMapper(t, c.where)
-			v := &sights{users: map[mapping.UserKey]*mapping.User{}, in: map[mapping.UserKey][]mapping.ScopeKey{}, now: now, parents: map[mapping.ParentRef]mapping.Parent{
-				parentOf(posts, "5"): leading("8"), parentOf(threads, "8"): leading("3"),
-			}}
-			v.connect("1", "admin", "team:3")
-			v.connect("2", "dev")
+			v := noteSights(now)
 			v.connect("3", "dev", "team:99")
 			r := &Relay{mapper: m, past: newPast(), timers: newTimers(now.Add(-c.late))}
 			r.timers.add("notes")
@@ -267,11 +262,7 @@ func TestWhereaboutsOfRowsThatAnAppReadsBefore(t *testing.T) {
 	} {
 		t.Run(c.about, func(t *testing.T) {
 			m := notesMapper(t, c.where)
-			v := &sights{users: map[mapping.UserKey]*mapping.User{}, in: map[mapping.UserKey][]mapping.ScopeKey{}, now: now, parents: map[mapping.ParentRef]mapping.Parent{
-				parentOf(posts, "5"): leading("8"), parentOf(threads, "8"): leading("3"),
-			}}
-			v.connect("1", "admin", "team:3")
-			v.connect("2", "dev")
+			v := noteSights(now)
 			r := &Relay{mapper: m, past: newPast(), timers: newTimers(now)}
 			r.timers.add("notes")
 			plan, err := m.PlanOf("notes", notes)
@@ -293,6 +284,17 @@ func TestWhereaboutsOfRowsThatAnAppReadsBefore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noteSights is a view in which note 1 hangs on post 5, that on thread 8, and
+// that is team 3's, of whom user 1 is one and user 2 is none.
+func noteSights(now time.Time) *sights {
+	v := &sights{users: map[mapping.UserKey]*mapping.User{}, in: map[mapping.UserKey][]mapping.ScopeKey{}, now: now, parents: map[mapping.ParentRef]mapping.Parent{
+		parentOf(posts, "5"): leading("8"), parentOf(threads, "8"): leading("3"),
+	}}
+	v.connect("1", "admin", "team:3")
+	v.connect("2", "dev")
+	return v
 }
 
 // notesMapper maps notes for those of the team that their path leads to.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -91,6 +92,17 @@ func (m members) users() string {
 		users[i] = fields{{"id", string(one.id)}}.String()
 	}
 	return fields{{"users", "[" + strings.Join(users, ",") + "]"}}.String()
+}
+
+// presence is what hosted Pusher and Reverb tell a new member; of a channel
+// without members, which is nil, it is empty.
+func (m *members) presence() string {
+	if m == nil {
+		return "{}"
+	}
+	return fields{{"presence", fields{
+		{"count", strconv.Itoa(len(*m))}, {"ids", m.ids()}, {"hash", m.hash()},
+	}.String()}}.String()
 }
 
 // ids and hash are what a new member is told of those who are there.

@@ -89,14 +89,8 @@ func (d hosted) publish(s *Server, r *Request) []byte {
 }
 
 func (hosted) subscribed(channel string, m *members) string {
-	data := "{}"
-	if m != nil {
-		data = fields{{"presence", fields{
-			{"count", strconv.Itoa(len(*m))}, {"ids", m.ids()}, {"hash", m.hash()},
-		}.String()}}.String()
-	}
 	return fields{
-		{"event", `"pusher_internal:subscription_succeeded"`}, {"channel", quote(channel)}, {"data", quote(data)},
+		{"event", `"pusher_internal:subscription_succeeded"`}, {"channel", quote(channel)}, {"data", quote(m.presence())},
 	}.String()
 }
 

@@ -275,19 +275,27 @@ func (r recording) rebuild(t *testing.T, app Options) string {
 	return head + end + body
 }
 
-// ask sends a raw request and returns the answer up to the connection's end,
-// or to its own where that stays open.
-func ask(t *testing.T, s interface{ Addr() string }, request string) string {
+// connect sends a raw request on a connection of its own, to be closed.
+func connect(t *testing.T, s interface{ Addr() string }, request string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(conn, request); err != nil {
+		conn.Close()
 		t.Fatal(err)
 	}
+	return conn
+}
+
+// ask sends a raw request and returns the answer up to the connection's end,
+// or to its own where that stays open.
+func ask(t *testing.T, s interface{ Addr() string }, request string) string {
+	t.Helper()
+	conn := connect(t, s, request)
+	defer conn.Close()
 	var raw bytes.Buffer
 	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &raw)), nil)
 	if err != nil {
@@ -309,15 +317,8 @@ func undated(answer string) string { return date.ReplaceAllString(answer, "Date:
 // is closed.
 func cutShort(t *testing.T, s interface{ Addr() string }, request string) int {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, s, request)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
-	}
 	got, err := io.ReadAll(conn)
 	if err != nil {
 		t.Fatal(err)

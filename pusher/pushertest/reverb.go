@@ -148,14 +148,8 @@ func (reverb) required(name, prefix string) fields {
 }
 
 func (reverb) subscribed(channel string, m *members) string {
-	data := "{}"
-	if m != nil {
-		data = fields{{"presence", fields{
-			{"count", strconv.Itoa(len(*m))}, {"ids", m.ids()}, {"hash", m.hash()},
-		}.String()}}.String()
-	}
 	return fields{
-		{"event", `"pusher_internal:subscription_succeeded"`}, {"data", quote(data)}, {"channel", quote(channel)},
+		{"event", `"pusher_internal:subscription_succeeded"`}, {"data", quote(m.presence())}, {"channel", quote(channel)},
 	}.String()
 }
 
