@@ -19,8 +19,9 @@ const (
 	sentinels        = 3
 	sentinelReplicas = 2
 	// sentinelTimeout is after how many milliseconds of silence a Sentinel
-	// holds a Redis for dead.
-	sentinelTimeout = 500
+	// holds a Redis for dead: on a busy machine no living one is silent for so
+	// long.
+	sentinelTimeout = 3000
 )
 
 // SentinelOptions are how servers start that Sentinels watch.
@@ -154,7 +155,7 @@ func (s *RedisSentinels) newSentinel(ctx context.Context) (*RedisServer, error) 
 		fmt.Sprintf("dir %q", server.Dir()),
 		fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d %d", s.Master, s.Nodes[0].Port(), sentinels/2+1),
 		fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.Master, sentinelTimeout),
-		fmt.Sprintf("sentinel failover-timeout %s %d", s.Master, 4*sentinelTimeout),
+		fmt.Sprintf("sentinel failover-timeout %s %d", s.Master, 2*sentinelTimeout),
 	})
 	if s.opts.Password != "" {
 		lines = append(lines, fmt.Sprintf("sentinel auth-pass %s %s", s.Master, s.opts.Password))
