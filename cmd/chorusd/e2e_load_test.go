@@ -288,11 +288,10 @@ func keyOf(t *testing.T, e received) changeKey {
 // rise with the commits, and that what came was in commit order but for
 // repeats that start further back. Into those the last request of a killed
 // process may fall, which the server had and was late with. A refill may bring
-// records again as they are, under the id of the last change before it: that of
-// the very record, if nothing came between, when it is one with a repeat to
-// look at. On the channel of a user that counts as a refill: whoever repeats a
-// change repeats it on the platform's, where nothing but a repeat is like that.
-// It returns how many events came that are of no refill.
+// records again as they are, under the id of the last change before it, which
+// may be the record's own. On a user's channel that counts as a refill: whoever
+// repeats a change repeats it on the platform's, too, where it is a repeat. It
+// returns how many events came that are of no refill.
 func accounted(t *testing.T, c *client, channel string, want []loadChange) int {
 	t.Helper()
 	index := make(map[changeKey]int, len(want))
