@@ -22,16 +22,10 @@ type Server struct {
 	// Earliest is where the log that it still has starts.
 	Earliest Position
 
-	logs []logFile // oldest first
+	logs []LogFile // oldest first
 	// applied are the transactions that it has, also those that are not in
 	// its own log; nil without GTIDs.
 	applied mysql.GTIDSet
-}
-
-// logFile is a file of the binary log.
-type logFile struct {
-	name string
-	size uint64 // bytes
 }
 
 // Inspect asks the server who it is and where its binary log stands.
@@ -96,10 +90,23 @@ func logStatusStatement(flavor Flavor) string {
 	return "SHOW BINARY LOG STATUS"
 }
 
+// identity asks for what Server.Identity is.
+func identity(conn *client.Conn, flavor Flavor) (string, error) {
+	query := "SELECT @@server_uuid"
+	if flavor == MariaDB {
+		query = "SELECT CONCAT(@@server_id, '@', @@hostname, ':', @@port)"
+	}
+	id, err := one(conn, query)
+	if err != nil {
+		return "", fmt.Errorf("ask for the server's identity: %w", err)
+	}
+	return id, nil
+}
+
 func (s *Server) inspectMySQL(conn *client.Conn) error {
 	var err error
-	if s.Identity, err = one(conn, "SELECT @@server_uuid"); err != nil {
-		return fmt.Errorf("ask for the server's uuid: %w", err)
+	if s.Identity, err = identity(conn, MySQL); err != nil {
+		return err
 	}
 	mode, err := one(conn, "SELECT @@gtid_mode")
 	if err != nil {
@@ -118,7 +125,7 @@ func (s *Server) inspectMySQL(conn *client.Conn) error {
 	if s.logs, err = listLogs(conn); err != nil {
 		return err
 	}
-	s.Earliest = Position{Flavor: MySQL, File: s.logs[0].name, Offset: logHeader, log: id}
+	s.Earliest = Position{Flavor: MySQL, File: s.logs[0].Name, Offset: logHeader, log: id}
 	if mode != "ON" {
 		return nil
 	}
@@ -141,8 +148,8 @@ const logHeader = 4
 
 func (s *Server) inspectMariaDB(conn *client.Conn) error {
 	var err error
-	if s.Identity, err = one(conn, "SELECT CONCAT(@@server_id, '@', @@hostname, ':', @@port)"); err != nil {
-		return fmt.Errorf("ask for the server's id: %w", err)
+	if s.Identity, err = identity(conn, MariaDB); err != nil {
+		return err
 	}
 	status, ok, err := logStatus(conn, MariaDB)
 	if err != nil || !ok {
@@ -157,7 +164,7 @@ func (s *Server) inspectMariaDB(conn *client.Conn) error {
 	if s.logs, err = listLogs(conn); err != nil {
 		return err
 	}
-	s.Earliest = Position{Flavor: MariaDB, File: s.logs[0].name, Offset: logHeader, log: id}
+	s.Earliest = Position{Flavor: MariaDB, File: s.logs[0].Name, Offset: logHeader, log: id}
 	for _, p := range []*Position{&s.Current, &s.Earliest} {
 		if err := p.findGTIDs(conn); err != nil {
 			return err
@@ -200,7 +207,7 @@ func awaitExecuted(conn *client.Conn, gtids string, most time.Duration) (ok bool
 }
 
 // listLogs lists the files of the binary log, oldest first: at least one.
-func listLogs(conn *client.Conn) ([]logFile, error) {
+func listLogs(conn *client.Conn) ([]LogFile, error) {
 	list, err := rows(conn, "SHOW BINARY LOGS")
 	if err != nil {
 		return nil, fmt.Errorf("list the binary logs: %w", err)
@@ -208,9 +215,9 @@ func listLogs(conn *client.Conn) ([]logFile, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("list the binary logs: there is none")
 	}
-	files := make([]logFile, len(list))
+	files := make([]LogFile, len(list))
 	for i, row := range list {
-		if files[i].name, files[i].size, err = fileAndOffset(row); err != nil {
+		if files[i].Name, files[i].Size, err = fileAndOffset(row); err != nil {
 			return nil, err
 		}
 	}

@@ -123,11 +123,11 @@ func (s Start) findPlace(ctx context.Context, cfg Config, server Server) (Positi
 		return Position{}, err
 	}
 	defer conn.Close()
-	i := slices.IndexFunc(files, func(f logFile) bool { return f.name == s.file })
+	i := slices.IndexFunc(files, func(f LogFile) bool { return f.Name == s.file })
 	if i < 0 {
 		return Position{}, s.problem("the server has no binary log file of that name; it has %s", between(files))
 	}
-	size := files[i].size
+	size := files[i].Size
 	if s.offset > size {
 		return Position{}, s.problem("that file ends at %d; the server has %s", size, between(files))
 	}
@@ -201,20 +201,20 @@ func (s Start) findTime(ctx context.Context, cfg Config, server Server) (Positio
 // fileAt names the file to search for a time from. A file's head is from the
 // time when the statement started that filled the one before, which may have
 // run for long; so it is the file before the last whose head is early enough.
-func (s Start) fileAt(ctx context.Context, cfg Config, server Server, files []logFile, at time.Time) (string, error) {
+func (s Start) fileAt(ctx context.Context, cfg Config, server Server, files []LogFile, at time.Time) (string, error) {
 	for i, f := range slices.Backward(files) {
-		seconds, err := begun(ctx, cfg, server, f.name)
+		seconds, err := begun(ctx, cfg, server, f.Name)
 		if err != nil {
 			return "", err
 		}
 		created := time.Unix(int64(seconds), 0)
 		// It has whole seconds, and may be of any part of its last one.
 		if !created.Add(time.Second).After(at) {
-			return files[max(i-1, 0)].name, nil
+			return files[max(i-1, 0)].Name, nil
 		}
 		if i == 0 {
 			return "", s.problem("the binary log goes back to %s only, where %s starts; to begin there: mysql.start = \"earliest\"",
-				created.UTC().Format(time.RFC3339), f.name)
+				created.UTC().Format(time.RFC3339), f.Name)
 		}
 	}
 	return "", errors.New("there is no binary log file")
@@ -245,7 +245,7 @@ func (s Start) findGTIDs(ctx context.Context, cfg Config, server Server) (Positi
 	return p, nil
 }
 
-func listFiles(ctx context.Context, cfg Config) (*client.Conn, []logFile, error) {
+func listFiles(ctx context.Context, cfg Config) (*client.Conn, []LogFile, error) {
 	conn, err := cfg.connect(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -259,9 +259,9 @@ func listFiles(ctx context.Context, cfg Config) (*client.Conn, []logFile, error)
 }
 
 // between names the files of a log, which has at least one.
-func between(files []logFile) string {
+func between(files []LogFile) string {
 	if len(files) == 1 {
-		return files[0].name
+		return files[0].Name
 	}
-	return files[0].name + " to " + files[len(files)-1].name
+	return files[0].Name + " to " + files[len(files)-1].Name
 }

@@ -55,7 +55,7 @@ func (s *Source) sameLog(ctx context.Context, pos Position, now Server) (bool, e
 	if pos.log.created == 0 || pos.log.server != now.Identity {
 		return false, nil
 	}
-	i := slices.IndexFunc(now.logs, func(f logFile) bool { return f.name == pos.File })
+	i := slices.IndexFunc(now.logs, func(f LogFile) bool { return f.Name == pos.File })
 	if i < 0 {
 		if newest := now.Current.File; older(newest, pos.File) {
 			return false, s.resetOrRestored(ctx, pos, now, fmt.Sprintf("it has come to %s only, and was read up to %s before", newest, pos.File))
@@ -70,7 +70,7 @@ func (s *Source) sameLog(ctx context.Context, pos Position, now Server) (bool, e
 		return false, s.resetOrRestored(ctx, pos, now, fmt.Sprintf("its %s was begun at %s, the one that was read at %s",
 			pos.File, atTime(created), atTime(pos.log.created)))
 	}
-	if size := now.logs[i].size; pos.Offset > size {
+	if size := now.logs[i].Size; pos.Offset > size {
 		return false, restored(fmt.Sprintf("its %s ends at %d, and was read up to %d before", pos.File, size, pos.Offset))
 	}
 	return true, nil
@@ -85,7 +85,7 @@ func older(a, b string) bool {
 // resetOrRestored tells by the oldest file why there is another log in place of
 // the one that was read.
 func (s *Source) resetOrRestored(ctx context.Context, pos Position, now Server, why string) error {
-	oldest, err := begun(ctx, s.cfg, s.server, now.logs[0].name)
+	oldest, err := begun(ctx, s.cfg, s.server, now.logs[0].Name)
 	if err != nil {
 		return err
 	}

@@ -338,6 +338,9 @@ func (m *Mapper) Hash() string { return m.hash }
 // with one of them.
 func (m *Mapper) ChannelPrefixes() []string { return slices.Clone(m.heads) }
 
+// Tables are the names by which clients know the tables, in order.
+func (m *Mapper) Tables() []string { return slices.Sorted(maps.Keys(m.byName)) }
+
 // SourceOf is the database's table behind one with an ID; ok is false if there
 // is no such table in the mapping.
 func (m *Mapper) SourceOf(id string) (source binlog.TableName, ok bool) {

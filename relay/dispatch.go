@@ -45,7 +45,7 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	}
 	m := &message{
 		Event: pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: bytes.Clone(r.payload)},
-		id:    t.id, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
+		id:    t.id, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page, committed: c.Time,
 	}
 	if err := r.queue.reserve(ctx, m.Event); err != nil {
 		return err
@@ -54,6 +54,7 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queue.push(m)
+	r.metrics.came(stageRouted, m.committed, time.Now())
 	r.chunk.told(m)
 	return nil
 }
@@ -66,6 +67,7 @@ func (r *Relay) position(ctx context.Context, t *routed, c *binlog.Change, h *ma
 		return err
 	}
 	r.metrics.harmonics.WithLabelValues(h.Plan.Table(), h.Operation.String()).Inc()
+	r.vigil.step()
 	if r.key, err = h.Plan.AppendKey(r.key[:0], h.Row); err != nil {
 		return err
 	}

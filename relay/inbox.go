@@ -26,6 +26,7 @@ type inbox struct {
 	open    uint64          // when the transaction that is being read was committed; 0: none is
 	routing int             // 1 while one is at hand
 	pressed bool            // what is not read yet is waited for
+	paused  bool            // the reader waits for room
 	ended   bool            // nothing more comes
 	err     error           // what was read is lost
 	wake    chan struct{}   // closed and renewed when something was taken in or it ended
@@ -54,12 +55,14 @@ func (b *inbox) push(ctx context.Context, a *arrival) error {
 	defer b.mu.Unlock()
 	for b.full() && !b.pressed {
 		room := b.room
+		b.paused = true
 		b.mu.Unlock()
 		select {
 		case <-ctx.Done():
 		case <-room:
 		}
 		b.mu.Lock()
+		b.paused = false
 		if err := ctx.Err(); err != nil {
 			_ = b.used.close(a)
 			return err
@@ -244,10 +247,30 @@ func (b *inbox) oldest() (at time.Time, ok bool) {
 	return time.UnixMicro(int64(b.open)), b.open > 0
 }
 
+// position is where what was taken in ends.
+func (b *inbox) position() binlog.Position {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read.Clone()
+}
+
+// load says what is there: transactions, see pending, the bytes of memory and
+// of the file that they take, and whether the reader waits for room.
+func (b *inbox) load() (transactions, bytes int, file int64, paused bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.unrouted(), b.bytes, b.beyond.size(), b.paused
+}
+
 // pending is how many transactions were begun or read and not routed yet.
 func (b *inbox) pending() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.unrouted()
+}
+
+// unrouted is pending. b.mu is held.
+func (b *inbox) unrouted() int {
 	n := b.routing + b.beyond.transactions
 	for _, a := range b.list {
 		if a.kind == committed {

@@ -4,13 +4,48 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chorusd/chorusd/harmonic"
+	"github.com/chorusd/chorusd/pusher"
 )
 
+// metrics are what the relay counts. docs/OPERATIONS.md has them all in a table,
+// which a test compares with what is served. Samples whose labels are known are
+// there from the start, so that a rate of the first one is right, too.
 type metrics struct {
-	transactions, changes, refilled                    prometheus.Counter
-	harmonics, control, requests, setAside, unroutable *prometheus.CounterVec
-	channels, saved                                    prometheus.Gauge
+	transactions, changes, refilled, channelMessages          prometheus.Counter
+	harmonics, control, requests, setAside, unroutable, polls *prometheus.CounterVec
+	saved                                                     prometheus.Gauge
+	requestTime                                               prometheus.Histogram
+	latency                                                   [stages]prometheus.Observer
 }
+
+// stage is a place that a change comes to on its way from its commit.
+type stage int
+
+const (
+	stageRead     stage = iota // its transaction was read to its end
+	stageRouted                // a message of it is in the queue
+	stageSent                  // that was handed to one who makes requests
+	stageAccepted              // the Pusher server has accepted it, or it is set aside
+	stages
+)
+
+func (s stage) String() string { return [stages]string{"read", "routed", "sent", "accepted"}[s] }
+
+// Buckets of times, in seconds: a change takes some milliseconds on an idle
+// machine, and minutes behind a server that is slow or was away.
+var (
+	latencyBuckets = []float64{.0005, .001, .002, .003, .005, .0075, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 120, 300}
+	requestBuckets = []float64{.0005, .001, .002, .003, .005, .0075, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
+)
+
+// Values of the label outcome.
+const (
+	outcomeAccepted = "accepted"
+	outcomeComplete = "complete"
+	outcomeFailed   = "failed"
+)
 
 func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
@@ -19,82 +54,128 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 	vector := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "chorusd", Name: name, Help: help}, labels)
 	}
-	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "chorusd", Name: name, Help: help})
-	}
+	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "chorusd", Name: "latency_seconds", Buckets: latencyBuckets,
+		Help: "Time from a change's commit to each stage of its way; read: once for each transaction, else for each harmonic with recipients.",
+	}, []string{"stage"})
 	m := &metrics{
-		transactions: counter("transactions_total", "Transactions read from the binary log."),
-		changes:      counter("changes_total", "Row changes of mapped tables read from the binary log."),
-		refilled:     counter("refilled_total", "Records sent to channels that were just opened."),
-		harmonics:    vector("harmonics_total", "Harmonics mapped, whether anybody got them or not.", "table", "operation"),
-		control:      vector("control_messages_total", "Control messages made, such as reset and schema, whether anybody got them or not.", "type"),
-		requests:     vector("requests_total", "Publish requests by outcome.", "outcome"),
-		setAside:     vector("set_aside_total", "Harmonics that could not be published, see chorusd deadletters.", "table"),
-		unroutable:   vector("unroutable_total", "Scopes of rows whose value cannot stand in a channel's name.", "table"),
-		channels:     gauge("active_channels", "Channels on which somebody listens; to users' own only these are published."),
-		saved:        gauge("checkpoint_saved_seconds", "When the checkpoint was last saved, in seconds since the Unix epoch."),
+		transactions:    counter("transactions_total", "Transactions read from the binary log."),
+		changes:         counter("changes_total", "Row changes of mapped tables read from the binary log."),
+		refilled:        counter("refilled_total", "Records sent by refills: to channels that were just opened, and to those who see other rows than before."),
+		channelMessages: counter("channel_messages_total", "Messages that the Pusher server has accepted, each as often as it has channels."),
+		harmonics:       vector("harmonics_total", "Harmonics mapped, whether anybody got them or not.", "table", "operation"),
+		control:         vector("control_messages_total", "Control messages made, such as reset and schema, whether anybody got them or not.", "type"),
+		requests:        vector("requests_total", "Publish requests by outcome.", "outcome"),
+		setAside:        vector("set_aside_total", "Harmonics that could not be published, see chorusd deadletters.", "table"),
+		unroutable:      vector("unroutable_total", "Scopes of rows whose value cannot stand in a channel's name, by the table in the database.", "table"),
+		polls:           vector("polls_total", "Questions to the Pusher server for its active channels, by outcome.", "outcome"),
+		saved: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "chorusd", Name: "checkpoint_saved_seconds", Help: "When the checkpoint was last saved, in seconds since the Unix epoch.",
+		}),
+		requestTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "chorusd", Name: "request_seconds", Buckets: requestBuckets, Help: "Time that one publish request took, whatever came of it.",
+		}),
 	}
-	reg.MustRegister(m.transactions, m.changes, m.refilled, m.harmonics, m.control, m.requests, m.setAside, m.unroutable, m.channels, m.saved,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "chorusd", Name: "lag_seconds",
-			Help: "Age of the oldest committed transaction that is not settled, or of the last word of the database server; 0 when caught up.",
-		}, func() float64 { return r.Status().Lag.Seconds() }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "chorusd", Name: "queued_harmonics", Help: "Harmonics read and not yet accepted by the Pusher server.",
-		}, func() float64 { return float64(r.queue.depth()) }),
-	)
+	for s := range stages {
+		m.latency[s] = latency.WithLabelValues(s.String())
+	}
+	reg.MustRegister(m.transactions, m.changes, m.refilled, m.channelMessages, m.harmonics, m.control, m.requests, m.setAside,
+		m.unroutable, m.polls, m.saved, m.requestTime, latency, newStatusCollector(r))
+	m.begin(r)
 	return m
 }
 
-// Status is how the relay does.
-type Status struct {
-	// Reading says that the database server was heard of lately.
-	Reading bool `json:"reading"`
-	// ChannelsKnown says that a poll of the active channels was completed lately.
-	ChannelsKnown bool `json:"channels_known"`
-	// Publishing says that the last publish request did not fail.
-	Publishing bool `json:"publishing"`
-	// Saving says that the last write to Redis did not fail.
-	Saving bool `json:"saving"`
-	// Lag is the age of the oldest transaction that is not settled, or of
-	// the last word of the database server; 0 when caught up.
-	Lag        time.Duration `json:"-"`
-	LagSeconds float64       `json:"lag_seconds"`
-	Position   string        `json:"position"`
-	Queued     int           `json:"queued"`
-	// Pending counts transactions that were read and are not routed yet, and
-	// Refills what is still to be sent of what channels missed: 0 when
-	// nothing is under way.
-	Pending        int `json:"pending"`
-	Refills        int `json:"refills"`
-	ActiveChannels int `json:"active_channels"`
+// begin makes the samples whose labels are known.
+func (m *metrics) begin(r *Relay) {
+	for _, table := range r.mapper.Tables() {
+		m.setAside.WithLabelValues(table)
+		for _, op := range []harmonic.Operation{harmonic.Create, harmonic.Update, harmonic.Delete} {
+			m.harmonics.WithLabelValues(table, op.String())
+		}
+	}
+	for _, source := range r.mapper.Uses().Mapped.Names {
+		m.unroutable.WithLabelValues(source.Table)
+	}
+	for _, pattern := range r.mapper.Uses().Mapped.Patterns {
+		m.unroutable.WithLabelValues(pattern.Table)
+	}
+	types := []string{harmonic.TypeReset, harmonic.TypeReload, harmonic.TypeSchema}
+	if r.cfg.ScopeMessages {
+		types = append(types, harmonic.TypeScopeGranted, harmonic.TypeScopeRevoked)
+	}
+	for _, name := range types {
+		m.control.WithLabelValues(name)
+	}
+	m.requests.WithLabelValues(outcomeAccepted)
+	for _, class := range []pusher.Class{pusher.Unknown, pusher.Unsent, pusher.Unavailable, pusher.Misconfigured, pusher.Refused} {
+		m.requests.WithLabelValues(class.String())
+	}
+	m.polls.WithLabelValues(outcomeComplete)
+	m.polls.WithLabelValues(outcomeFailed)
 }
 
-// Ready says whether harmonics reach those who are there.
-func (s Status) Ready() bool { return s.Reading && s.ChannelsKnown && s.Publishing && s.Saving }
+// came notes that something that was committed at a time, in microseconds
+// since the Unix epoch, has come to a stage now. The two are different clocks.
+func (m *metrics) came(to stage, committed uint64, now time.Time) {
+	m.latency[to].Observe(max(0, now.Sub(time.UnixMicro(int64(committed))).Seconds()))
+}
 
-// silence is how long a healthy server may say nothing: it is asked for a
-// heartbeat every second.
-const silence = 5 * time.Second
+// statusCollector serves what Status says, which is asked once each time.
+type statusCollector struct {
+	relay  *Relay
+	gauges []statusGauge
+}
 
-// Status tells how the relay does right now.
-func (r *Relay) Status() Status {
-	now := time.Now()
-	heard := time.Unix(0, r.heard.Load())
-	s := Status{Reading: now.Sub(heard) < silence, Publishing: r.link.isUp(), Saving: !r.unsaved.Load(), Queued: r.queue.depth(), Pending: r.inbox.pending()}
-	s.Position, _ = r.ledger.settled()
-	r.mu.Lock()
-	s.ChannelsKnown, s.ActiveChannels, s.Refills = !r.unknown, len(r.active), len(r.listed)+int(r.activating.Load())+r.timers.pending()
-	r.mu.Unlock()
-	at, ok := r.ledger.oldest()
-	if !ok {
-		at, ok = r.inbox.oldest()
+type statusGauge struct {
+	desc   *prometheus.Desc
+	labels []string
+	// value is NaN if it is not known.
+	value func(Status) float64
+}
+
+func newStatusCollector(r *Relay) *statusCollector {
+	c := &statusCollector{relay: r}
+	gauge := func(name, help string, value func(Status) float64) {
+		c.gauges = append(c.gauges, statusGauge{desc: prometheus.NewDesc("chorusd_"+name, help, nil, nil), value: value})
 	}
-	if ok {
-		s.Lag = max(0, now.Sub(at))
-	} else if !s.Reading && r.heard.Load() > 0 {
-		s.Lag = now.Sub(heard)
+	gauge("lag_seconds", "Age of the oldest committed transaction that is not settled, or of the last word of the database server; 0 when caught up.",
+		func(s Status) float64 { return s.Lag.Seconds() })
+	gauge("lag_bytes", "Bytes of the binary log that are not read yet, of what there was some seconds ago; NaN while that is not known.", Status.lagBytes)
+	gauge("reading_paused", "Whether reading pauses until something of what was read is published.", func(s Status) float64 { return oneIf(s.Paused) })
+	gauge("inbox_transactions", "Transactions that were read, or begun to be, and are not routed yet.", func(s Status) float64 { return float64(s.Pending) })
+	gauge("inbox_bytes", "Memory that they take.", func(s Status) float64 { return float64(s.InboxBytes) })
+	gauge("overflow_bytes", "Bytes of those that are in a file in state_dir.", func(s Status) float64 { return float64(s.OverflowBytes) })
+	gauge("queued_harmonics", "Harmonics read and not yet accepted by the Pusher server.", func(s Status) float64 { return float64(s.Queued) })
+	gauge("refills", "Refills that are not done.", func(s Status) float64 { return float64(s.Refills) })
+	gauge("window_records", "Keys of records that are kept for channels that may just have been opened; at the most channels.window.",
+		func(s Status) float64 { return float64(s.Window) })
+	gauge("active_channels", "Channels on which somebody listens; to users' own only these are published.", func(s Status) float64 { return float64(s.ActiveChannels) })
+	gauge("checkpoint_age_seconds", "Time since the checkpoint in Redis was as far as everything is settled.", func(s Status) float64 { return s.CheckpointAge.Seconds() })
+	up := prometheus.NewDesc("chorusd_up", "Whether a part works that /readyz asks for.", []string{"part"}, nil)
+	for _, p := range parts {
+		c.gauges = append(c.gauges, statusGauge{up, []string{p.name}, func(s Status) float64 { return oneIf(p.works(s)) }})
 	}
-	s.LagSeconds = s.Lag.Seconds()
-	return s
+	return c
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// Describe implements prometheus.Collector.
+func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, g := range c.gauges {
+		ch <- g.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.relay.Status()
+	for _, g := range c.gauges {
+		ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s), g.labels...)
+	}
 }

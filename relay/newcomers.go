@@ -89,7 +89,6 @@ func (r *Relay) arrived(in *newcomers, user mapping.UserKey, crossed []audience.
 	for _, name := range in.names[user] {
 		r.active[name] = in.until
 	}
-	r.metrics.channels.Set(float64(len(r.active)))
 	if user == nobodys {
 		for _, name := range in.names[user] {
 			in.missed = append(in.missed, missed{name, []uint32{in.number(mapping.ScopeKey(channelStream + name))}})

@@ -53,6 +53,7 @@ func (r *Relay) watch(ctx context.Context) error {
 			asking.Go(func() { r.ask(ctx, r.beginPoll(), polls) })
 		case p := <-polls:
 			if p.err != nil {
+				r.metrics.polls.WithLabelValues(outcomeFailed).Inc()
 				if !failing && ctx.Err() == nil {
 					r.log.Warn("cannot ask the Pusher server for its active channels, trying again", "error", p.err)
 				}
@@ -64,6 +65,7 @@ func (r *Relay) watch(ctx context.Context) error {
 					r.log.Info("asking the Pusher server for its active channels works again")
 				}
 				failing = false
+				r.metrics.polls.WithLabelValues(outcomeComplete).Inc()
 				err = r.took(ctx, p)
 			}
 			begin.Reset(r.cfg.PollInterval - r.cfg.PollInterval/10 + rand.N(r.cfg.PollInterval/5))
@@ -124,7 +126,6 @@ func (r *Relay) took(ctx context.Context, p poll) error {
 	first := r.unknown
 	r.unknown, r.polled = false, true
 	r.wakeJobs()
-	r.metrics.channels.Set(float64(len(r.active)))
 	r.mu.Unlock()
 	if first {
 		r.log.Info("active channels are known", "channels", len(p.names))

@@ -56,6 +56,9 @@ func newOverflow(dir string) *overflow {
 // empty says whether every arrival was taken out.
 func (o *overflow) empty() bool { return o.from == o.file.end() }
 
+// size is how many bytes the arrivals take that are there.
+func (o *overflow) size() int64 { return o.file.end() - o.from }
+
 // put keeps an arrival, which can be given up then. An error is one of the disk.
 func (o *overflow) put(a *arrival) error {
 	if a.changes != nil {

@@ -45,6 +45,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (r *Relay) publish(ctx context.Context) error {
 	for {
 		batch, err := r.queue.next(ctx)
+		r.came(stageSent, batch)
 		if err == nil {
 			err = r.send(ctx, batch)
 		}
@@ -54,10 +55,22 @@ func (r *Relay) publish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.came(stageAccepted, batch)
+		r.vigil.step()
 		for _, m := range batch {
 			m.owner.ack()
 		}
 		r.queue.finish(batch)
+	}
+}
+
+// came notes that the messages of a batch have come to a stage.
+func (r *Relay) came(to stage, batch []*message) {
+	now := time.Now()
+	for _, m := range batch {
+		if m.committed > 0 {
+			r.metrics.came(to, m.committed, now)
+		}
 	}
 }
 
@@ -112,8 +125,12 @@ func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.E
 		}
 		begun := time.Now()
 		err := r.publisher.Publish(ctx, events)
+		r.metrics.requestTime.Observe(time.Since(begun).Seconds())
 		if err == nil {
-			r.metrics.requests.WithLabelValues("accepted").Inc()
+			r.metrics.requests.WithLabelValues(outcomeAccepted).Inc()
+			for _, e := range events {
+				r.metrics.channelMessages.Add(float64(len(e.Channels)))
+			}
 			r.link.up()
 			return nil
 		}

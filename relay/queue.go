@@ -27,7 +27,10 @@ type message struct {
 	// streams are where the key is kept in doubt; nil: those of its channels.
 	streams []mapping.ScopeKey
 	owner   acknowledger
-	kept    bool // in the window too, see doubt
+	// committed is when the change was that it tells of, in microseconds since
+	// the Unix epoch; 0: it is of none.
+	committed uint64
+	kept      bool // in the window too, see doubt
 
 	// lines are those of its channels, and waiting counts the ones on which it
 	// is not next.

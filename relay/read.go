@@ -192,6 +192,7 @@ func sameRecords(a, b *mapping.Plan) bool { return a == b || slices.Equal(a.Key(
 func (r *Relay) Change(_ context.Context, c *binlog.Change) error {
 	r.heard.Store(time.Now().UnixNano())
 	r.metrics.changes.Inc()
+	r.vigil.step()
 	decides, err := r.reading.records.decide(c.Table())
 	if err != nil {
 		return err
@@ -223,11 +224,16 @@ func (r *Relay) Definition(ctx context.Context, d *binlog.Definition) error {
 
 // Commit hands the open transaction on. It implements binlog.Handler.
 func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
-	r.heard.Store(time.Now().UnixNano())
+	now := time.Now()
+	r.heard.Store(now.UnixNano())
+	r.readTo.Store(int64(pt.Time))
 	r.metrics.transactions.Inc()
 	a, err := r.reading.end(pt)
 	if err != nil {
 		return err
+	}
+	if a.changes != nil {
+		r.metrics.came(stageRead, a.time, now)
 	}
 	return r.inbox.push(ctx, a)
 }
@@ -235,5 +241,8 @@ func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
 // Idle notes how far the log was read. It implements binlog.Handler.
 func (r *Relay) Idle(pt binlog.Point) {
 	r.heard.Store(time.Now().UnixNano())
+	if pt.Time > 0 {
+		r.readTo.Store(int64(pt.Time))
+	}
 	r.inbox.idle(pt)
 }

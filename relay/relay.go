@@ -148,9 +148,17 @@ type Relay struct {
 	resets     map[string]int    // how often each table was reset, by its ID
 	overflown  map[string]uint64 // the epoch in which the window was full, by table
 
-	activating     atomic.Int32 // times that channels are being made live
-	heard          atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
+	backlog Backlog // of the goroutine that watches the log; nil: nobody does
+	logEnd  logEnd
+	vigil   vigil
+
+	activating atomic.Int32 // times that channels are being made live
+	heard      atomic.Int64 // when the source was last heard of, in ns since the Unix epoch
+	// readTo is when what was last read was committed, or when the log went no
+	// further, in microseconds since the Unix epoch.
+	readTo         atomic.Int64
 	unsaved        atomic.Bool  // the last write to Redis failed
+	checkpointed   atomic.Int64 // when Redis last had all that is settled, in ns since the Unix epoch
 	setAsideOnce   sync.Map
 	unroutableOnce sync.Map
 }
@@ -165,7 +173,9 @@ type Parts struct {
 	// NewMapper makes a mapper of the rules: one is for one goroutine.
 	NewMapper func() *mapping.Mapper
 	// NewReader makes a reader, which is for one goroutine as well.
-	NewReader  func() Reader
+	NewReader func() Reader
+	// Backlog may be nil: then nobody knows how many bytes are not read yet.
+	Backlog    Backlog
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -173,7 +183,7 @@ type Parts struct {
 // New puts a relay together; Run starts it.
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
-		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, log: p.Logger,
+		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, backlog: p.Backlog, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
@@ -238,6 +248,9 @@ func (r *Relay) Run(ctx context.Context) error {
 		}, work)
 	}
 	spawn(&working, r.checkpoint, work)
+	if r.backlog != nil {
+		spawn(&working, r.watchLog, work)
+	}
 	for range r.cfg.Workers {
 		spawn(&working, r.publish, work)
 	}
@@ -323,6 +336,7 @@ func (r *Relay) checkpoint(ctx context.Context) error {
 			}
 			saved, known = position, time.Now()
 		}
+		r.checkpointed.Store(time.Now().UnixNano())
 		if time.Since(known) >= verifyInterval {
 			if err := r.state.Verify(ctx); err != nil {
 				return err
@@ -354,6 +368,7 @@ func (r *Relay) checkpoint(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				return err
 			}
+			r.vigil.look(r.waits)
 		}
 	}
 }

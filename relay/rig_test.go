@@ -58,6 +58,8 @@ type rig struct {
 
 	mapper   func(testing.TB) *mapping.Mapper
 	policies Policies
+	backlog  Backlog
+	registry *prometheus.Registry // of the relay that was started last
 }
 
 const testGeneration harmonic.Generation = 42
@@ -141,10 +143,11 @@ func (r *rig) open() *redisstate.Store {
 }
 
 func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
+	r.registry = prometheus.NewRegistry()
 	return New(cfg, Parts{
 		Source: r.world, NewReader: func() Reader { return r.world }, Publisher: r.server, State: store,
-		Policies: r.policies, NewMapper: func() *mapping.Mapper { return r.mapper(r.t) },
-		Logger: newTestLogger(r.t), Registerer: prometheus.NewRegistry(),
+		Policies: r.policies, NewMapper: func() *mapping.Mapper { return r.mapper(r.t) }, Backlog: r.backlog,
+		Logger: newTestLogger(r.t), Registerer: r.registry,
 	})
 }
 

@@ -43,6 +43,7 @@ func (r *Relay) routeAll(ctx context.Context) error {
 			continue
 		}
 		err = errors.Join(r.take(ctx, a), r.inbox.done(a))
+		r.vigil.step()
 		if ended(ctx) {
 			return nil
 		}

@@ -8,8 +8,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -107,8 +105,7 @@ func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 		closeListener(webhooks)
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry := newRegistry()
 	source := binlog.NewSource(x.binlog, x.server, x.mapper.Sources(), x.mapper.Patterns()...)
 	shapes, err := x.store.Shapes(ctx)
 	if err == nil {
@@ -121,9 +118,10 @@ func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 	}
 	parts := relay.Parts{
 		Source: source, NewReader: func() relay.Reader { return binlog.NewReader(x.binlog, x.server) },
-		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper,
+		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper, Backlog: binlog.NewBacklog(x.binlog, x.server),
 		Logger: log, Registerer: registry,
 	}
+	registerPublisher(registry, x.publisher)
 	if x.policies != nil { // else it would be no nil interface
 		parts.Policies = x.policies
 		registerPolicies(registry, x.policies)
