@@ -41,7 +41,9 @@ func (r *Relay) note(ctx context.Context, page *page, n audience.Note) error {
 func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 	if len(fx.Memberships)+len(fx.Users)+len(fx.Parents) > 0 {
 		r.insights++
+		r.past.changes++
 	}
+	change := r.past.changes
 	channels := map[string][]string{} // by item
 	add := func(s selection, u *mapping.User) {
 		item := s.item("").Key
@@ -52,7 +54,7 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		}
 	}
 	for _, m := range fx.Memberships {
-		r.past.crossed(m.Scope, m.User.Key, m.Gained)
+		r.past.crossed(change, m.Scope, m.User.Key, m.Gained)
 		add(selection{Scope: m.Scope}, m.User)
 	}
 	for _, u := range fx.Users {
@@ -60,14 +62,14 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		if !same {
 			r.past.unknown[u.Is.Key] = true // nothing was told on the new ones
 		}
-		r.past.had(u.Is.Key, u.Was.Subject.Attributes)
+		r.past.had(change, u.Is.Key, u.Was.Subject.Attributes)
 		for _, s := range r.byAttributes(u.Is) {
 			s.All = same
 			add(s, u.Is)
 		}
 	}
 	var starts []redisstate.JobStart
-	for _, m := range moved(fx.Parents) {
+	for _, m := range moved(fx.Parents, change) {
 		m.noteIn(r.past, 0)
 		starts = append(starts, redisstate.JobStart{Channels: []string{whoever}, Items: []redisstate.RecordKey{selection{Parents: m}.item("")}})
 	}

@@ -74,7 +74,7 @@ func TestMovedParentsShareItems(t *testing.T) {
 			changes = append(changes, audience.ParentChange{Ref: ref, Was: was(id)})
 		}
 	}
-	list, keys := moved(changes), map[string]int{}
+	list, keys := moved(changes, 7), map[string]int{}
 	for _, m := range list {
 		s, err := parseSelection(selection{Parents: m}.item("").Key)
 		if err != nil {
@@ -82,7 +82,7 @@ func TestMovedParentsShareItems(t *testing.T) {
 		}
 		keys[s.Parents.Table.Table] += len(s.Parents.Parents)
 		there := s.Parents.Parents[0].Was.Exists
-		p := newPast()
+		p := newPast(0)
 		if s.Parents.noteIn(p, 0); p.empty() == there {
 			t.Errorf("of parents without rows %d are noted; they were there: %v", len(p.parents), there)
 		}
@@ -92,7 +92,7 @@ func TestMovedParentsShareItems(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := p.parents[s.Parents.ref(i)]; len(got) != 1 || !reflect.DeepEqual(got[0], was(id)) {
+			if got := p.parents[s.Parents.ref(i)]; !reflect.DeepEqual(got, former[mapping.Parent]{{7, was(id)}}) {
 				t.Errorf("of parent %s is known that it was %v, want %v", parent.Key, got, was(id))
 			}
 		}
@@ -123,7 +123,7 @@ func TestGatherParents(t *testing.T) {
 	parents := func(table, unique string, there bool, keys ...string) *movedParents {
 		m := &movedParents{Table: binlog.TableName{Schema: "app", Table: table}, Unique: unique}
 		for _, key := range keys {
-			m.Parents = append(m.Parents, movedParent{key, mapping.Parent{Exists: there}})
+			m.Parents = append(m.Parents, movedParent{key, mapping.Parent{Exists: there}, 1})
 		}
 		return m
 	}

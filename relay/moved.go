@@ -30,17 +30,20 @@ type movedParents struct {
 	Apart bool `json:",omitzero"`
 }
 
+// movedParent is one of them, and the number of the transaction that moved it:
+// of those that wait, later ones have higher numbers.
 type movedParent struct {
-	Key string
-	Was mapping.Parent `json:",omitzero"`
+	Key    string
+	Was    mapping.Parent `json:",omitzero"`
+	Change uint64
 }
 
 // movedAtOnce is how many parents one item names: fewer than MySQL's
 // eq_range_index_dive_limit, so that it looks how many rows they have.
 const movedAtOnce = 100
 
-// moved puts together parents that changed.
-func moved(changes []audience.ParentChange) (list []*movedParents) {
+// moved puts together the parents that a transaction changed.
+func moved(changes []audience.ParentChange, number uint64) (list []*movedParents) {
 	type kind struct {
 		table  binlog.TableName
 		unique string
@@ -55,7 +58,7 @@ func moved(changes []audience.ParentChange) (list []*movedParents) {
 			open[k] = m
 			list = append(list, m)
 		}
-		m.Parents = append(m.Parents, movedParent{c.Ref.Key, c.Was})
+		m.Parents = append(m.Parents, movedParent{c.Ref.Key, c.Was, number})
 	}
 	return list
 }
@@ -145,8 +148,9 @@ func (m *movedParents) halves() [2]*movedParents {
 // before what they point to.
 func (m *movedParents) noteIn(p *past, rows int) {
 	for i, parent := range m.Parents {
+		p.changes = max(p.changes, parent.Change)
 		if parent.Was.Exists || rows > 0 {
-			p.led(m.ref(i), parent.Was)
+			p.led(parent.Change, m.ref(i), parent.Was)
 		}
 	}
 }

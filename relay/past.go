@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -15,90 +17,144 @@ import (
 // whether a user has it: he may have been told by what is now, or still hold
 // what he was told by what was. The goroutine that routes owns it.
 type past struct {
-	// left and joined are the users who are members of a scope no longer, and
-	// who were none before.
-	left, joined map[mapping.ScopeKey]map[mapping.UserKey]bool
-	// attributes are those that users had, and unknown the users of whom that
-	// is not known.
-	attributes map[mapping.UserKey][][]filter.Value
-	unknown    map[mapping.UserKey]bool
-	parents    map[mapping.ParentRef][]mapping.Parent
+	// changes is the number of the last transaction that changed any of it.
+	changes uint64
+	// memberships say whether a user was in a scope, attributes which ones he
+	// had, and parents what they were.
+	memberships map[mapping.ScopeKey]map[mapping.UserKey]former[bool]
+	attributes  map[mapping.UserKey]former[[]filter.Value]
+	parents     map[mapping.ParentRef]former[mapping.Parent]
+	// unsure are memberships that may have been otherwise or not, and unknown
+	// the users of whom nobody knows which attributes they had.
+	unsure  map[mapping.ScopeKey]map[mapping.UserKey]bool
+	unknown map[mapping.UserKey]bool
 }
 
-func newPast() *past {
+// newPast makes one that goes on counting after a change.
+func newPast(changes uint64) *past {
 	return &past{
-		left: map[mapping.ScopeKey]map[mapping.UserKey]bool{}, joined: map[mapping.ScopeKey]map[mapping.UserKey]bool{},
-		attributes: map[mapping.UserKey][][]filter.Value{}, unknown: map[mapping.UserKey]bool{},
-		parents: map[mapping.ParentRef][]mapping.Parent{},
+		changes:     changes,
+		memberships: map[mapping.ScopeKey]map[mapping.UserKey]former[bool]{},
+		attributes:  map[mapping.UserKey]former[[]filter.Value]{},
+		parents:     map[mapping.ParentRef]former[mapping.Parent]{},
+		unsure:      map[mapping.ScopeKey]map[mapping.UserKey]bool{},
+		unknown:     map[mapping.UserKey]bool{},
 	}
 }
 
 func (p *past) empty() bool {
-	return len(p.left)+len(p.joined)+len(p.attributes)+len(p.unknown)+len(p.parents) == 0
+	return len(p.memberships)+len(p.attributes)+len(p.parents)+len(p.unsure)+len(p.unknown) == 0
 }
 
-func note[K comparable](of map[K]map[mapping.UserKey]bool, key K, user mapping.UserKey) {
-	if of[key] == nil {
-		of[key] = map[mapping.UserKey]bool{}
-	}
-	of[key][user] = true
+// former is what something was before each of its changes, in their order.
+type former[T any] []state[T]
+
+type state[T any] struct {
+	until uint64 // the change that ended it
+	was   T
 }
 
-// crossed notes that a user became a member of a scope, or is none any more.
-func (p *past) crossed(scope mapping.ScopeKey, user mapping.UserKey, gained bool) {
-	if gained {
-		note(p.joined, scope, user)
-	} else {
-		note(p.left, scope, user)
+// add notes what it was before a change; a change that is known stays as it is.
+func (f former[T]) add(change uint64, was T) former[T] {
+	i, known := f.find(change)
+	if known {
+		return f
 	}
+	return slices.Insert(f, i, state[T]{change, was})
 }
 
-// had notes the attributes that a user had.
-func (p *past) had(user mapping.UserKey, attributes []filter.Value) {
-	if !slices.ContainsFunc(p.attributes[user], func(o []filter.Value) bool { return slices.Equal(o, attributes) }) {
-		p.attributes[user] = append(p.attributes[user], attributes)
-	}
+// find is the place of a change, and whether it is one of its own.
+func (f former[T]) find(change uint64) (at int, known bool) {
+	return slices.BinarySearchFunc(f, change, func(s state[T], change uint64) int { return cmp.Compare(s.until, change) })
 }
 
-// led notes what a parent was.
-func (p *past) led(ref mapping.ParentRef, was mapping.Parent) {
-	same := func(o mapping.Parent) bool { return o.Exists == was.Exists && slices.Equal(o.Values, was.Values) }
-	if !slices.ContainsFunc(p.parents[ref], same) {
-		p.parents[ref] = append(p.parents[ref], was)
+// at is what it was after all changes up to a moment, or before them if moment
+// is 0; other is false if that is what it is. Last is the last of those changes
+// that is one of its own; 0 if there is none.
+func (f former[T]) at(moment uint64) (was T, other bool, last uint64) {
+	i, ends := f.find(moment)
+	if ends {
+		i++
 	}
+	if i > 0 {
+		last = f[i-1].until
+	}
+	if i == len(f) {
+		return was, false, last
+	}
+	return f[i].was, true, last
 }
 
-// users are those who had other attributes, or may have had.
-func (p *past) users(give func(mapping.UserKey)) {
-	for user := range p.attributes {
-		give(user)
+// crossed notes that a change made a user a member of a scope, or took him out.
+func (p *past) crossed(change uint64, scope mapping.ScopeKey, user mapping.UserKey, gained bool) {
+	of := p.memberships[scope]
+	if of == nil {
+		of = map[mapping.UserKey]former[bool]{}
+		p.memberships[scope] = of
 	}
-	for user := range p.unknown {
-		if _, given := p.attributes[user]; !given {
-			give(user)
+	of[user] = of[user].add(change, !gained)
+}
+
+// doubt notes that a user may have become a member of a scope, or be none any more.
+func (p *past) doubt(scope mapping.ScopeKey, user mapping.UserKey) {
+	if p.unsure[scope] == nil {
+		p.unsure[scope] = map[mapping.UserKey]bool{}
+	}
+	p.unsure[scope][user] = true
+}
+
+// had notes the attributes that a user had before a change.
+func (p *past) had(change uint64, user mapping.UserKey, attributes []filter.Value) {
+	p.attributes[user] = p.attributes[user].add(change, attributes)
+}
+
+// led notes what a parent was before a change.
+func (p *past) led(change uint64, ref mapping.ParentRef, was mapping.Parent) {
+	p.parents[ref] = p.parents[ref].add(change, was)
+}
+
+// others are the users of whom something was otherwise or may have been: who is
+// in one of some scopes, or a user's attributes.
+func (p *past) others(scopes []mapping.ScopeKey) map[mapping.UserKey]bool {
+	list := map[mapping.UserKey]bool{}
+	for _, scope := range scopes {
+		for user := range p.memberships[scope] {
+			list[user] = true
+		}
+		for user := range p.unsure[scope] {
+			list[user] = true
 		}
 	}
+	for user := range p.attributes {
+		list[user] = true
+	}
+	for user := range p.unknown {
+		list[user] = true
+	}
+	return list
 }
 
-// pastView is a view by which some of what was still is. Of parents it takes
-// one combination after the other, see next; of memberships all that there
-// were, if it is wide, and else only those that there were all along.
+// pastView is a view of one moment of the past after the other, from now on
+// backwards, see next: all that anybody can have was given to him at one of
+// them. Only those are taken between which something has changed that was
+// looked at, so a row takes as many as there were changes of what it hangs on.
 type pastView struct {
 	mapping.View
-	past  *past
-	clock time.Time // another one than that of now; zero if there is none
-	wide  bool
-	picks []pick
-	// other says that by it something was not as it is.
-	other bool
+	past *past
+	// moment is the last change that has happened by it, and earlier the last
+	// one up to then of what was looked at; 0 if there is none.
+	moment, earlier uint64
+	// clock is another one than that of now, by which all moments are taken once
+	// more; zero if there is none. Then says that they are.
+	clock time.Time
+	then  bool
+	// members says that memberships are those of the moment, and not of now;
+	// where nobody knows, there was one unless it is to be for sure.
+	members, sure bool
 }
 
-// pick is which of several states of a parent is taken, or with no parent named
-// which clock; the first is that of the view below.
-type pick struct {
-	ref    mapping.ParentRef
-	at, of int
-}
+// latest is the moment after all changes.
+const latest = math.MaxUint64
 
 // atClock is a view by another clock.
 type atClock struct {
@@ -110,87 +166,74 @@ func (v atClock) Now() time.Time { return v.clock }
 
 // pastOf is the view by which a row was seen.
 func (r *Relay) pastOf(plan *mapping.Plan, row *binlog.Row, view mapping.View) *pastView {
-	v := &pastView{View: view, past: r.past, wide: true}
+	v := &pastView{View: view, past: r.past, moment: latest}
 	if told, ok := r.crossed(plan, row, view.Now()); ok {
 		v.clock = told
 	}
 	return v
 }
 
-// next takes the next combination of those that the judging of one row has come
-// upon; false says that there is none.
-func (v *pastView) next() bool {
-	for len(v.picks) > 0 {
-		last := &v.picks[len(v.picks)-1]
-		if last.at++; last.at < last.of {
-			return true
-		}
-		v.picks = v.picks[:len(v.picks)-1]
-	}
-	return false
+// begin begins again at now.
+func (v *pastView) begin(members, sure bool) {
+	v.moment, v.earlier, v.then, v.members, v.sure = latest, 0, false, members, sure
 }
 
-// pick is the state to take of a thing that has so many.
-func (v *pastView) pick(ref mapping.ParentRef, of int) int {
-	for _, p := range v.picks {
-		if p.ref == ref {
-			return p.at
-		}
+// next takes the moment before; false says that there is none.
+func (v *pastView) next() bool {
+	switch {
+	case v.earlier > 0:
+		v.moment, v.earlier = v.earlier-1, 0
+	case !v.clock.IsZero() && !v.then:
+		v.moment, v.then = latest, true
+	default:
+		return false
 	}
-	v.picks = append(v.picks, pick{ref, 0, of})
-	return 0
+	return true
+}
+
+// was looks at what something was at the moment.
+func was[T any](v *pastView, f former[T]) (was T, other bool) {
+	was, other, last := f.at(v.moment)
+	v.earlier = max(v.earlier, last)
+	return was, other
 }
 
 func (v *pastView) Parent(ref mapping.ParentRef) (p mapping.Parent, known bool) {
-	were := v.past.parents[ref]
-	if len(were) == 0 {
-		return v.View.Parent(ref)
-	}
-	v.other = true
-	if at := v.pick(ref, 1+len(were)); at > 0 {
-		return were[at-1], true
+	if p, other := was(v, v.past.parents[ref]); other {
+		return p, true
 	}
 	return v.View.Parent(ref)
 }
 
 func (v *pastView) Now() time.Time {
-	if v.clock.IsZero() {
-		return v.View.Now()
-	}
-	v.other = true
-	if v.pick(mapping.ParentRef{}, 2) > 0 {
+	if v.then {
 		return v.clock
 	}
 	return v.View.Now()
 }
 
 func (v *pastView) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
-	is := v.View.IsMember(u, scope)
-	left, joined := v.past.left[scope][u.Key], v.past.joined[scope][u.Key]
-	v.other = v.other || left || joined
-	if v.wide {
-		return is || left
+	if !v.members {
+		return v.View.IsMember(u, scope)
 	}
-	return is && !joined
+	if v.past.unsure[scope][u.Key] {
+		return !v.sure
+	}
+	if is, other := was(v, v.past.memberships[scope][u.Key]); other {
+		return is
+	}
+	return v.View.IsMember(u, scope)
 }
 
-func (v *pastView) Members(scope mapping.ScopeKey, at *mapping.Spot) []*mapping.User {
-	members := v.View.Members(scope, at)
-	left, joined := v.past.left[scope], v.past.joined[scope]
-	if len(left)+len(joined) == 0 {
-		return members
+// user is a user with the attributes of the moment.
+func (v *pastView) user(u *mapping.User) *mapping.User {
+	attributes, other := was(v, v.past.attributes[u.Key])
+	if !other {
+		return u
 	}
-	v.other = true
-	if !v.wide {
-		return slices.DeleteFunc(slices.Clone(members), func(u *mapping.User) bool { return joined[u.Key] })
-	}
-	members = slices.Clone(members)
-	for user := range left {
-		if u := v.User(user); u != nil && !v.View.IsMember(u, scope) {
-			members = append(members, u)
-		}
-	}
-	return members
+	then := *u
+	then.Subject.Attributes = attributes
+	return &then
 }
 
 // settled says whether nothing is pending any more for which the past is kept.
@@ -204,7 +247,7 @@ func (r *Relay) settled() bool {
 // two transactions.
 func (r *Relay) forgetPast() {
 	if !r.past.empty() && r.settled() {
-		r.past = newPast()
+		r.past = newPast(r.past.changes)
 	}
 }
 
@@ -231,8 +274,7 @@ func (r *Relay) remember(items []redisstate.JobItem, channels []string) {
 		}
 		for _, user := range users {
 			if s.Scope != "" {
-				r.past.crossed(s.Scope, user, true)
-				r.past.crossed(s.Scope, user, false)
+				r.past.doubt(s.Scope, user)
 			}
 			if s.All || s.User != "" {
 				r.past.unknown[user] = true

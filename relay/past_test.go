@@ -1,14 +1,18 @@
 package relay
 
 import (
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/mapping/filter"
+	"github.com/chorusd/chorusd/redisstate"
 )
 
 // sights is a view in memory: of users, whose keys are their names, the scopes
@@ -108,36 +112,61 @@ func TestWhereabouts(t *testing.T) {
 		{about: "nothing was otherwise", past: func(*past, *sights) {}, nothing: true},
 		{
 			about: "somebody left another team", nothing: true,
-			past: func(p *past, _ *sights) { p.crossed("team:9", "2", false) },
+			past: func(p *past, _ *sights) { p.crossed(1, "team:9", "2", false) },
 		},
 		{
 			about: "somebody left the team", gone: "2",
-			past: func(p *past, _ *sights) { p.crossed("team:3", "2", false) },
+			past: func(p *past, _ *sights) { p.crossed(1, "team:3", "2", false) },
 		},
 		{
-			about: "somebody left it and is back", nothing: true,
-			past: func(p *past, _ *sights) { p.crossed("team:3", "1", false) },
+			about: "somebody left it and is back", come: "1",
+			past: func(p *past, _ *sights) {
+				p.crossed(1, "team:3", "1", false)
+				p.crossed(2, "team:3", "1", true)
+			},
+		},
+		{
+			about: "somebody was in it for a time", gone: "2",
+			past: func(p *past, _ *sights) {
+				p.crossed(1, "team:3", "2", true)
+				p.crossed(2, "team:3", "2", false)
+			},
+		},
+		{
+			about: "whether somebody joined or left, nobody knows", gone: "2", come: "1",
+			past: func(p *past, _ *sights) {
+				p.doubt("team:3", "1")
+				p.doubt("team:3", "2")
+			},
 		},
 		{
 			about: "somebody joined it", come: "1",
-			past: func(p *past, _ *sights) { p.crossed("team:3", "1", true) },
+			past: func(p *past, _ *sights) { p.crossed(1, "team:3", "1", true) },
 		},
 		{
 			about: "somebody left and the filter hides the row", where: `kind == "news" and user.role == "admin"`,
-			past: func(p *past, _ *sights) { p.crossed("team:3", "2", false) }, nothing: true,
+			past: func(p *past, _ *sights) { p.crossed(1, "team:3", "2", false) }, nothing: true,
 		},
 		{
 			about: "somebody left who was in the role", where: `user.role == "admin"`, gone: "2",
 			past: func(p *past, _ *sights) {
-				p.crossed("team:3", "2", false)
-				p.had("2", []filter.Value{filter.OfText("admin")})
+				p.crossed(1, "team:3", "2", false)
+				p.had(2, "2", []filter.Value{filter.OfText("admin")})
+			},
+		},
+		{
+			about: "somebody was in the role before he was in the team", where: `user.role == "admin"`, nothing: true,
+			past: func(p *past, _ *sights) {
+				p.had(1, "2", []filter.Value{filter.OfText("admin")})
+				p.crossed(2, "team:3", "2", true)
+				p.crossed(3, "team:3", "2", false)
 			},
 		},
 		{
 			about: "somebody in the team was in the role, and who is in it is told again", where: `user.role == "admin"`, gone: "4",
 			past: func(p *past, v *sights) {
 				v.connect("4", "dev", "team:3")
-				p.had("4", []filter.Value{filter.OfText("admin")})
+				p.had(1, "4", []filter.Value{filter.OfText("admin")})
 			},
 		},
 		{
@@ -152,7 +181,7 @@ func TestWhereabouts(t *testing.T) {
 			past: func(p *past, v *sights) {
 				v.parents[parentOf(threads, "7")] = leading("9")
 				v.in["2"] = []mapping.ScopeKey{"team:9"}
-				p.led(parentOf(posts, "5"), leading("7"))
+				p.led(1, parentOf(posts, "5"), leading("7"))
 			},
 		},
 		{
@@ -161,23 +190,32 @@ func TestWhereabouts(t *testing.T) {
 				v.parents[parentOf(threads, "7")] = leading("10")
 				v.in["2"] = []mapping.ScopeKey{"team:9"}
 				v.connect("4", "dev", "team:11")
-				v.connect("5", "dev", "team:12")
-				p.led(parentOf(posts, "5"), leading("7"))
-				p.led(parentOf(threads, "7"), leading("9"))
-				p.led(parentOf(threads, "8"), leading("11"))
+				v.connect("5", "dev", "team:10") // to which the thread went when the post was elsewhere
+				p.led(1, parentOf(posts, "5"), leading("7"))
+				p.led(2, parentOf(threads, "7"), leading("9"))
+				p.led(3, parentOf(threads, "8"), leading("11"))
 			},
 		},
 		{
 			about: "who was in the team of the thread that the post was in has left", gone: "2", come: "1",
 			past: func(p *past, v *sights) {
 				v.parents[parentOf(threads, "7")] = leading("9")
-				p.led(parentOf(posts, "5"), leading("7"))
-				p.crossed("team:9", "2", false)
+				p.led(1, parentOf(posts, "5"), leading("7"))
+				p.crossed(2, "team:9", "2", false)
+			},
+		},
+		{
+			about: "who joined the team of the thread that the post was in came too late", come: "1",
+			past: func(p *past, v *sights) {
+				v.parents[parentOf(threads, "7")] = leading("9")
+				v.in["2"] = []mapping.ScopeKey{"team:9"}
+				p.led(1, parentOf(posts, "5"), leading("7"))
+				p.crossed(2, "team:9", "2", true)
 			},
 		},
 		{
 			about: "there was no post", come: "1",
-			past: func(p *past, _ *sights) { p.led(parentOf(posts, "5"), mapping.Parent{}) },
+			past: func(p *past, _ *sights) { p.led(1, parentOf(posts, "5"), mapping.Parent{}) },
 		},
 		{
 			about: "the clock has passed the row's end", where: "expires_at > now", expires: "2026-11-23 11:59:59", gone: "1", late: 2 * time.Second,
@@ -190,14 +228,14 @@ func TestWhereabouts(t *testing.T) {
 		{
 			about: "the clock has passed the row's end, and before that one has left the team", where: "expires_at > now", expires: "2026-11-23 11:59:59",
 			late: 2 * time.Second, gone: "1 2",
-			past: func(p *past, _ *sights) { p.crossed("team:3", "2", false) },
+			past: func(p *past, _ *sights) { p.crossed(1, "team:3", "2", false) },
 		},
 	} {
 		t.Run(c.about, func(t *testing.T) {
 			m := notesMapper(t, c.where)
 			v := noteSights(now)
 			v.connect("3", "dev", "team:99")
-			r := &Relay{mapper: m, past: newPast(), timers: newTimers(now.Add(-c.late))}
+			r := &Relay{mapper: m, past: newPast(0), timers: newTimers(now.Add(-c.late))}
 			r.timers.add("notes")
 			r.timers.tick(now)
 			c.past(r.past, v)
@@ -227,13 +265,13 @@ func TestWhereabouts(t *testing.T) {
 					t.Fatal(err)
 				}
 				if sees {
-					sure, err := r.surelyHas(plan, row, v, u, variant)
+					sure, err := r.pastOf(plan, row, v).surelyHas(plan, row, u, variant)
 					if want := !strings.Contains(c.come, string(u.Key)); err != nil || sure != want {
 						t.Errorf("a refill is sure that user %s has it: %v, want %v (%v)", u.Key, sure, want, err)
 					}
 					continue
 				}
-				had, err := r.hadIt(plan, row, v, u)
+				had, err := r.pastOf(plan, row, v).had(plan, row, u)
 				if want := strings.Contains(c.gone, string(u.Key)); err != nil || had != want {
 					t.Errorf("a refill takes user %s for one who may have it: %v, want %v (%v)", u.Key, had, want, err)
 				}
@@ -263,7 +301,7 @@ func TestWhereaboutsOfRowsThatAnAppReadsBefore(t *testing.T) {
 		t.Run(c.about, func(t *testing.T) {
 			m := notesMapper(t, c.where)
 			v := noteSights(now)
-			r := &Relay{mapper: m, past: newPast(), timers: newTimers(now)}
+			r := &Relay{mapper: m, past: newPast(0), timers: newTimers(now)}
 			r.timers.add("notes")
 			plan, err := m.PlanOf("notes", notes)
 			if err != nil {
@@ -329,30 +367,61 @@ func names(users []*mapping.User) string {
 	return strings.Join(list, " ")
 }
 
-// TestPastView: of each parent that a judgement comes upon, every state is
-// taken with every one of the others, and of no other parent.
+// TestRemember: what jobs of an earlier run say of parents is known in the order
+// in which they changed, in whichever order the jobs are; and counting goes on.
+func TestRemember(t *testing.T) {
+	r := &Relay{past: newPast(0), mapper: notesMapper(t, "")}
+	ref := parentOf(posts, "5")
+	for _, change := range []uint64{6, 5} {
+		moved := moved([]audience.ParentChange{{Ref: ref, Was: leading(strconv.FormatUint(change, 10))}}, change)
+		r.remember([]redisstate.JobItem{{RecordKey: selection{Parents: moved[0]}.item("")}}, []string{whoever})
+	}
+	want := former[mapping.Parent]{{5, leading("5")}, {6, leading("6")}}
+	if got := r.past.parents[ref]; !reflect.DeepEqual(got, want) || r.past.changes != 6 {
+		t.Errorf("the parent was %v, and the last change is %d; want %v and 6", got, r.past.changes, want)
+	}
+}
+
+// TestPastView: of the parents that a judgement comes upon, all are as they were
+// at one moment, and moments are left out at which only others changed.
 func TestPastView(t *testing.T) {
-	p := newPast()
+	p := newPast(0)
 	v := &sights{parents: map[mapping.ParentRef]mapping.Parent{}}
 	for _, id := range []string{"1", "2", "3"} {
 		v.parents[parentOf(posts, id)] = leading("0")
 	}
-	p.led(parentOf(posts, "1"), leading("1"))
-	p.led(parentOf(posts, "1"), leading("2"))
-	p.led(parentOf(posts, "1"), leading("2")) // once
-	p.led(parentOf(posts, "2"), leading("1"))
-	p.led(parentOf(posts, "4"), leading("1"))
-	var got []string
-	for w, first := (&pastView{View: v, past: p, wide: true}), true; first || w.next(); first = false {
-		var values []string
-		for _, id := range []string{"1", "2", "3", "1"} {
-			parent, _ := w.Parent(parentOf(posts, id))
-			values = append(values, parent.Values[0])
+	p.led(4, parentOf(posts, "1"), leading("2"))
+	p.led(1, parentOf(posts, "1"), leading("1")) // a later one may be known first
+	p.led(4, parentOf(posts, "1"), leading("3")) // is known
+	p.led(2, parentOf(posts, "2"), leading("1"))
+	p.led(4, parentOf(posts, "2"), leading("2"))
+	p.led(3, parentOf(posts, "4"), leading("1")) // nobody looks at it
+	told := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		clock time.Time
+		want  []string
+	}{
+		{time.Time{}, []string{"0 0 0 0", "2 2 0 2", "2 1 0 2", "1 1 0 1"}},
+		{told, []string{"0 0 0 0", "2 2 0 2", "2 1 0 2", "1 1 0 1", "0 0 0 0 told", "2 2 0 2 told", "2 1 0 2 told", "1 1 0 1 told"}},
+	} {
+		w := &pastView{View: v, past: p, clock: c.clock}
+		for range 2 { // it can begin again
+			w.begin(false, false)
+			var got []string
+			for more := true; more; more = w.next() {
+				var values []string
+				for _, id := range []string{"1", "2", "3", "1"} {
+					parent, _ := w.Parent(parentOf(posts, id))
+					values = append(values, parent.Values[0])
+				}
+				if w.Now().Equal(told) {
+					values = append(values, "told")
+				}
+				got = append(got, strings.Join(values, " "))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
 		}
-		got = append(got, strings.Join(values, " "))
-	}
-	want := []string{"0 0 0 0", "0 1 0 0", "1 0 0 1", "1 1 0 1", "2 0 0 2", "2 1 0 2"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

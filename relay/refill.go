@@ -405,7 +405,7 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		case visible:
 			// What was of a record that was kept by its key, nobody knows.
 			if !s.named && !s.asked && !s.told && !s.anew {
-				sure, err := s.relay.surelyHas(s.plan, row, s.view, u, variant)
+				sure, err := s.relay.pastOf(s.plan, row, s.view).surelyHas(s.plan, row, u, variant)
 				if err != nil {
 					return &finalError{err}
 				}
@@ -428,7 +428,7 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		case s.named:
 			gone = append(gone, name)
 		default:
-			had, err := s.relay.hadIt(s.plan, row, s.view, u)
+			had, err := s.relay.pastOf(s.plan, row, s.view).had(s.plan, row, u)
 			if err != nil {
 				return &finalError{err}
 			}

@@ -1,13 +1,11 @@
 package relay
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
-	"github.com/chorusd/chorusd/mapping/filter"
 )
 
 // whereabouts is what is to be told of a row, beside what its change tells by
@@ -30,118 +28,162 @@ func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w wherea
 	if soon {
 		v.clock = ahead
 	}
-	scopes, err := plan.Scopes(nil, before.row, v)
+	then, err := seenBy(plan, before.row, v)
 	if err != nil {
 		return w, false, err
 	}
-	if len(v.picks) == 0 && v.clock.IsZero() {
-		return r.whoeverElse(plan, before, after, scopes)
-	}
-	v.picks = v.picks[:0]
-	had, certain := map[mapping.UserKey]bool{}, map[mapping.UserKey]bool{}
-	hadChannels, certainChannels := map[string]bool{}, map[string]bool{}
-	var s mapping.Sight
-	for first := true; first || v.next(); first = false {
-		v.wide = true
-		if err := plan.See(&s, before.row, v); err != nil {
+	w.streams = then.streams
+	others := r.past.others(then.scopes)
+	var awaits mapping.Sight // who sees it soon is told when it is time
+	if soon {
+		if err := plan.See(&awaits, after.row, atClock{after.view, ahead}); err != nil {
 			return w, false, err
 		}
-		for _, u := range s.Users {
-			had[u.Key] = true
+	}
+	if then.moments > 0 {
+		if err := w.compare(plan, then, after, &awaits, others); err != nil {
+			return w, false, err
 		}
-		for _, stream := range s.Streams {
-			if !slices.Contains(w.streams, stream) {
-				w.streams = append(w.streams, stream)
+	}
+	for user := range others {
+		if u := after.view.User(user); u != nil {
+			if err := r.follow(&w, plan, before.row, v, after, u, slices.Contains(awaits.Users, u)); err != nil {
+				return w, false, err
 			}
 		}
-		for _, name := range s.Shared {
-			hadChannels[name] = true
-		}
-		if err := r.formerly(plan, before.row, v, had); err != nil {
-			return w, false, err
-		}
-		v.wide = false
-		if err := plan.See(&s, before.row, v); err != nil {
-			return w, false, err
-		}
-		certain = meet(certain, first, s.Users, func(u *mapping.User) mapping.UserKey { return u.Key })
-		certainChannels = meet(certainChannels, first, s.Shared, func(name string) string { return name })
 	}
-	r.past.users(func(user mapping.UserKey) { delete(certain, user) })
-	if soon { // who sees it then is told when it is time
-		if err := plan.See(&s, after.row, atClock{after.view, ahead}); err != nil {
-			return w, false, err
+	return w, then.moments > 0 || len(w.come)+len(w.gone) > 0, nil
+}
+
+// sightings are who saw a row at the moments of a view, by the memberships of
+// now, and at how many of these; none if there was one alone.
+type sightings struct {
+	moments  int
+	users    map[mapping.UserKey]int
+	channels map[string]int
+	streams  []mapping.ScopeKey
+	scopes   []mapping.ScopeKey
+}
+
+func seenBy(plan *mapping.Plan, row *binlog.Row, v *pastView) (seen sightings, err error) {
+	seen.users, seen.channels = map[mapping.UserKey]int{}, map[string]int{}
+	var s mapping.Sight
+	v.begin(false, false)
+	for {
+		if seen.scopes, err = plan.Scopes(seen.scopes, row, v); err != nil {
+			return seen, err
 		}
+		if seen.moments == 0 && v.earlier == 0 && v.clock.IsZero() {
+			return seen, nil
+		}
+		if err := plan.See(&s, row, v); err != nil {
+			return seen, err
+		}
+		seen.moments++
 		for _, u := range s.Users {
-			delete(had, u.Key)
+			seen.users[u.Key]++
 		}
 		for _, name := range s.Shared {
-			delete(hadChannels, name)
+			seen.channels[name]++
+		}
+		for _, stream := range s.Streams {
+			if !slices.Contains(seen.streams, stream) {
+				seen.streams = append(seen.streams, stream)
+			}
+		}
+		if !v.next() {
+			return seen, nil
 		}
 	}
+}
+
+// compare compares who saw a row with who sees it now, but for the users of
+// whom something was otherwise.
+func (w *whereabouts) compare(plan *mapping.Plan, then sightings, after imageOf, awaits *mapping.Sight, others map[mapping.UserKey]bool) error {
+	var s mapping.Sight
 	if err := plan.See(&s, after.row, after.view); err != nil {
-		return w, false, err
+		return err
 	}
 	for _, u := range s.Users {
-		delete(had, u.Key)
-		if !certain[u.Key] {
+		if !others[u.Key] && then.users[u.Key] < then.moments {
 			w.come = append(w.come, u)
 		}
+		delete(then.users, u.Key)
 	}
-	for user := range had {
-		if u := after.view.User(user); u != nil {
+	for _, u := range awaits.Users {
+		delete(then.users, u.Key)
+	}
+	for user := range then.users {
+		if u := after.view.User(user); u != nil && !others[user] {
 			w.gone = append(w.gone, u)
 		}
 	}
 	for _, name := range s.Shared {
-		delete(hadChannels, name)
-		if !certainChannels[name] {
+		if then.channels[name] < then.moments {
 			w.comeChannels = append(w.comeChannels, name)
 		}
+		delete(then.channels, name)
 	}
-	for name := range hadChannels {
-		w.goneChannels = append(w.goneChannels, name)
+	for name := range then.channels {
+		if !slices.Contains(awaits.Shared, name) {
+			w.goneChannels = append(w.goneChannels, name)
+		}
 	}
-	return w, true, nil
+	return nil
 }
 
-// whoeverElse is whereabouts of a row whose place was the same: only those are
-// looked at of whom something was otherwise.
-func (r *Relay) whoeverElse(plan *mapping.Plan, before, after imageOf, scopes []mapping.ScopeKey) (w whereabouts, ok bool, err error) {
-	others := map[mapping.UserKey]bool{}
-	for _, scope := range scopes {
-		maps.Copy(others, r.past.left[scope])
-		maps.Copy(others, r.past.joined[scope])
+// follow compares what one user may have had with what he sees now; awaits says
+// that he sees the row soon.
+func (r *Relay) follow(w *whereabouts, plan *mapping.Plan, row *binlog.Row, v *pastView, after imageOf, u *mapping.User, awaits bool) error {
+	sees, variant, err := plan.Judge(after.row, after.view, u)
+	switch {
+	case err != nil:
+		return err
+	case sees:
+		sure, err := v.surelyHas(plan, row, u, variant)
+		if err == nil && !sure {
+			w.come = append(w.come, u)
+		}
+		return err
+	case awaits:
+		return nil
 	}
-	r.past.users(func(user mapping.UserKey) { others[user] = true })
-	for user := range others {
-		u := after.view.User(user)
-		if u == nil {
-			continue
+	had, err := v.had(plan, row, u)
+	if had {
+		w.gone = append(w.gone, u)
+	}
+	return err
+}
+
+// surelyHas says whether a user who sees a variant of a row has had that at
+// every moment. What an app's policy said, nobody knows.
+func (v *pastView) surelyHas(plan *mapping.Plan, row *binlog.Row, u *mapping.User, variant mapping.Variant) (bool, error) {
+	if plan.Policy() != nil || v.past.unknown[u.Key] {
+		return false, nil
+	}
+	for v.begin(true, true); ; {
+		has, was, err := plan.Judge(row, v, v.user(u))
+		if err != nil || !has || was != variant {
+			return false, err
 		}
-		sees, variant, err := plan.Judge(after.row, after.view, u)
-		if err != nil {
-			return w, false, err
-		}
-		if sees {
-			sure, err := r.surelyHas(plan, before.row, before.view, u, variant)
-			if err != nil {
-				return w, false, err
-			}
-			if !sure {
-				w.come = append(w.come, u)
-			}
-			continue
-		}
-		had, err := r.hadIt(plan, before.row, before.view, u)
-		if err != nil {
-			return w, false, err
-		}
-		if had {
-			w.gone = append(w.gone, u)
+		if !v.next() {
+			return true, nil
 		}
 	}
-	return w, len(w.come)+len(w.gone) > 0, nil
+}
+
+// had says whether a user may have had a row at some moment.
+func (v *pastView) had(plan *mapping.Plan, row *binlog.Row, u *mapping.User) (has bool, err error) {
+	for v.begin(true, false); ; {
+		if v.past.unknown[u.Key] {
+			has, err = plan.Reaches(row, v, u)
+		} else {
+			has, _, err = plan.Judge(row, v, v.user(u))
+		}
+		if has || err != nil || !v.next() {
+			return has, err
+		}
+	}
 }
 
 // imageOf is an image of a row, and the view of its time.
@@ -185,88 +227,6 @@ func (w *whereabouts) tell(plan *mapping.Plan, now imageOf, give func(harmonic.O
 		}
 	}
 	return nil
-}
-
-// meet leaves in a set what is in the list, too; first says that it is all.
-func meet[T any, K comparable](set map[K]bool, first bool, list []T, key func(T) K) map[K]bool {
-	next := map[K]bool{}
-	for _, x := range list {
-		if k := key(x); first || set[k] {
-			next[k] = true
-		}
-	}
-	return next
-}
-
-// formerly adds those who saw a row by attributes that they had.
-func (r *Relay) formerly(plan *mapping.Plan, row *binlog.Row, v *pastView, had map[mapping.UserKey]bool) (err error) {
-	r.past.users(func(user mapping.UserKey) {
-		u := v.User(user)
-		if u == nil || had[user] || err != nil {
-			return
-		}
-		var has bool
-		if has, err = r.mayHave(plan, row, v, u); has {
-			had[user] = true
-		}
-	})
-	return err
-}
-
-// mayHave says whether a user saw a row by one combination of what was.
-func (r *Relay) mayHave(plan *mapping.Plan, row *binlog.Row, v *pastView, u *mapping.User) (bool, error) {
-	if r.past.unknown[u.Key] {
-		return plan.Reaches(row, v, u)
-	}
-	has, _, err := plan.Judge(row, v, u)
-	if has || err != nil {
-		return has, err
-	}
-	for _, attributes := range r.past.attributes[u.Key] {
-		then := *u
-		then.Subject.Attributes = attributes
-		if has, _, err = plan.Judge(row, v, &then); has || err != nil {
-			return has, err
-		}
-	}
-	return false, nil
-}
-
-// surelyHas says whether a user who sees a variant of a row has had that by all
-// that was. What an app's policy said, nobody knows.
-func (r *Relay) surelyHas(plan *mapping.Plan, row *binlog.Row, view mapping.View, u *mapping.User, variant mapping.Variant) (bool, error) {
-	if plan.Policy() != nil || r.past.unknown[u.Key] {
-		return false, nil
-	}
-	v := r.pastOf(plan, row, view)
-	v.wide = false
-	for {
-		for _, attributes := range slices.Concat([][]filter.Value{u.Subject.Attributes}, r.past.attributes[u.Key]) {
-			then := *u
-			then.Subject.Attributes = attributes
-			has, was, err := plan.Judge(row, v, &then)
-			if err != nil || !has || was != variant {
-				return false, err
-			}
-		}
-		if !v.next() {
-			return true, nil
-		}
-	}
-}
-
-// hadIt says whether a user who does not see a row may have it.
-func (r *Relay) hadIt(plan *mapping.Plan, row *binlog.Row, view mapping.View, u *mapping.User) (bool, error) {
-	v := r.pastOf(plan, row, view)
-	for {
-		has, err := r.mayHave(plan, row, v, u)
-		if has || err != nil {
-			return has, err
-		}
-		if !v.next() {
-			return false, nil
-		}
-	}
 }
 
 // pastNeeds appends the parents that have to be known to judge a row by the
