@@ -31,7 +31,8 @@ type Effects struct {
 	Lost []mapping.ParentRef
 }
 
-// Membership is a scope that a connected user is a member of, or no longer.
+// Membership is a scope that a connected user is a member of, or no longer, or
+// was soon to be (see View.IsSoon) and is not.
 type Membership struct {
 	// User is as it is now.
 	User   *mapping.User
@@ -125,12 +126,16 @@ func (s *State) applyMember(p memberPlan, c *binlog.Change, note func(Note) erro
 			return err
 		}
 	}
-	had, has = had && was.holds(s.now), has && is.holds(s.now)
-	if had && has && was.user == is.user && was.scope == is.scope {
+	// Who reads his memberships by a clock that is ahead may have found what a
+	// row gives soon, and not what it soon gives no more.
+	near := s.now + s.lead
+	same := had && has && was.user == is.user && was.scope == is.scope
+	if same && was.lasts(s.now, near) && is.lasts(s.now, near) {
 		return nil
 	}
+	had, has = had && (was.holds(s.now) || was.holds(near)), has && is.holds(s.now)
 	if had {
-		if err := note(Note{User: was.user, Scope: was.scope}); err != nil {
+		if err := note(Note{User: was.user, Scope: was.scope}); err != nil || same {
 			return err
 		}
 	}
@@ -264,7 +269,7 @@ func (s *State) applyParent(p parentPlan, c *binlog.Change) error {
 
 // Commit ends the transaction and returns what it did.
 func (s *State) Commit() Effects {
-	var fx Effects
+	fx := Effects{Memberships: s.settled()}
 	for _, at := range s.tx.order {
 		for _, c := range at.order {
 			if _, is := c.places.get(at.group); is != at.was[c] {

@@ -63,6 +63,27 @@ func (d database) scopesOf(key mapping.UserKey, now time.Time) map[mapping.Scope
 	return scopes
 }
 
+// soonOf are the scopes that a user is in by one clock up to a lead after now,
+// and not by another, and whether he is in them now.
+func (d database) soonOf(key mapping.UserKey, now time.Time, lead int) map[mapping.ScopeKey]bool {
+	is, soon := d.scopesOf(key, now), map[mapping.ScopeKey]bool{}
+	for _, t := range []*binlog.Table{platformUser, guests} {
+		for _, values := range d[t] {
+			at := time.UnixMicro(int64(values[4]))
+			if values[4] == null || !at.After(now) || at.After(now.Add(time.Duration(lead)*time.Microsecond)) {
+				continue
+			}
+			then := d.scopesOf(key, at)
+			for _, s := range allScopes() {
+				if is[s] != then[s] {
+					soon[s] = is[s]
+				}
+			}
+		}
+	}
+	return soon
+}
+
 func (d database) attributesOf(key mapping.UserKey) []filter.Value {
 	for _, values := range d[people] {
 		if u, attributes, _ := (fakeUsers{}).Of(row(people, values...)); u == key {
@@ -162,6 +183,7 @@ type trial struct {
 	log    []database
 	done   int // transactions that were applied
 	now    int
+	lead   int // of other clocks before the State's, in microseconds
 	opened map[mapping.UserKey][]opening
 	loads  map[mapping.UserKey]*under
 	late   []*Loaded // of who had left when it was read
@@ -206,8 +228,10 @@ func TestStateAgainstModel(t *testing.T) {
 
 func tryState(t *testing.T, seed uint64) {
 	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 1))
+	lead := []int{0, 20, 150}[r.IntN(3)]
 	w := &trial{
-		State: newState(fakeRules{}, Config{}, time.UnixMicro(0)), t: t, r: rand.New(rand.NewPCG(seed, 1)),
+		State: newState(fakeRules{}, Config{Lead: time.Duration(lead) * time.Microsecond}, time.UnixMicro(0)), t: t, r: r, lead: lead,
 		opened: map[mapping.UserKey][]opening{}, loads: map[mapping.UserKey]*under{},
 		scopeSpots: map[mapping.ScopeKey]*mapping.Spot{}, userSpots: map[mapping.UserKey]*mapping.Spot{},
 	}
@@ -237,9 +261,9 @@ func tryState(t *testing.T, seed uint64) {
 		w.check(w.log[w.done], w.log[w.done])
 	}
 	w.Reset("")
-	if w.users.Len() > 0 || w.scopes.Len() > 0 || len(w.timers) > 0 || len(w.seats.free) != len(w.seats.users) {
-		t.Errorf("nobody is live, but there are %d users, %d scopes, %d timers, %d of %d slots are free",
-			w.users.Len(), w.scopes.Len(), len(w.timers), len(w.seats.free), len(w.seats.users))
+	if w.users.Len() > 0 || w.scopes.Len() > 0 || len(w.timers) > 0 || len(w.soon) > 0 || len(w.seats.free) != len(w.seats.users) {
+		t.Errorf("nobody is live, but there are %d users, %d scopes, %d timers, in %d scopes somebody soon, %d of %d slots are free",
+			w.users.Len(), w.scopes.Len(), len(w.timers), len(w.soon), len(w.seats.free), len(w.seats.users))
 	}
 }
 
@@ -296,6 +320,18 @@ func (w *trial) transaction() {
 				want = append(want, fmt.Sprint(key, s, true))
 			}
 		}
+		before, after := was.soonOf(key, now, w.lead), is.soonOf(key, now, w.lead)
+		for s := range before {
+			if _, still := after[s]; still {
+				continue
+			}
+			if gone[s] == come[s] {
+				want = append(want, fmt.Sprint(key, s, come[s]))
+			}
+			if !noted[fmt.Sprint(key, " ", s)] {
+				w.t.Errorf("user %s was soon another in %s, is not, and it was not noted", key, s)
+			}
+		}
 		if a, b := was.attributesOf(key), is.attributesOf(key); !slices.Equal(a, b) {
 			want = append(want, fmt.Sprint(key, a, b))
 		}
@@ -342,6 +378,12 @@ func (w *trial) tick() {
 			continue
 		}
 		before, after := w.log[w.done].scopesOf(key, was), w.log[w.done].scopesOf(key, now)
+		next := w.log[w.done].soonOf(key, now, w.lead)
+		for s := range w.log[w.done].soonOf(key, was, w.lead) {
+			if _, still := next[s]; !still && before[s] == after[s] { // he was another in between
+				want = append(want, fmt.Sprint(key, s, after[s]))
+			}
+		}
 		for s := range before {
 			if !after[s] {
 				want = append(want, fmt.Sprint(key, s, false))
@@ -473,13 +515,13 @@ func (w *trial) check(was, is database) {
 	}
 }
 
-func (w *trial) checkView(name string, v mapping.View, d database) {
+func (w *trial) checkView(name string, v View, d database) {
 	w.t.Helper()
 	now := time.UnixMicro(int64(w.now))
 	if !v.Now().Equal(now) {
 		w.t.Errorf("%s: the clock is at %s, want %s", name, v.Now(), now)
 	}
-	members := map[mapping.ScopeKey][]string{}
+	members, near := map[mapping.ScopeKey][]string{}, map[mapping.ScopeKey][]string{}
 	slots := map[int]bool{}
 	for id := range someUsers + 1 {
 		key := user(id)
@@ -514,12 +556,22 @@ func (w *trial) checkView(name string, v mapping.View, d database) {
 		for s := range scopes {
 			members[s] = append(members[s], string(key))
 		}
+		soon := d.soonOf(key, now, w.lead)
+		for s, is := range soon {
+			near[s] = append(near[s], string(key))
+			if !is {
+				scopes[s] = false
+			}
+		}
 		if v == &w.after && len(w.Scopes(u)) != len(scopes) {
 			w.t.Errorf("%s: scopes of user %s: got %v, want %v", name, key, w.Scopes(u), scopes)
 		}
 		for _, s := range allScopes() {
 			if v.IsMember(u, s) != scopes[s] {
 				w.t.Errorf("%s: user %s is a member of %s: %t, want %t", name, key, s, !scopes[s], scopes[s])
+			}
+			if _, want := soon[s]; v.IsSoon(u, s) != want {
+				w.t.Errorf("%s: user %s is soon another in %s: %t, want %t", name, key, s, !want, want)
 			}
 		}
 	}
@@ -534,6 +586,20 @@ func (w *trial) checkView(name string, v mapping.View, d database) {
 		slices.Sort(got)
 		if !slices.Equal(got, members[s]) {
 			w.t.Errorf("%s: members of %s: got %v, want %v", name, s, got, members[s])
+		}
+		got = nil
+		for _, u := range v.Soon(s) {
+			got = append(got, string(u.Key))
+			if u != v.User(u.Key) {
+				w.t.Errorf("%s: soon another in %s is another version of user %s", name, s, u.Key)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, near[s]) {
+			w.t.Errorf("%s: soon others in %s are %v, want %v", name, s, got, near[s])
+		}
+		if len(got) > 0 && !v.AnySoon() {
+			w.t.Errorf("%s: nobody is soon another, but %v in %s", name, got, s)
 		}
 	}
 	if len(v.Everyone("")) != len(members["public"]) || len(v.Everyone("acme")) > 0 {

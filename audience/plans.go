@@ -73,6 +73,9 @@ type bound struct {
 // holds says whether the grant does at a time in microseconds.
 func (b bound) holds(now int64) bool { return !b.timed || (now >= b.at) == b.gains }
 
+// lasts says whether the grant holds from one time to another.
+func (b bound) lasts(from, to int64) bool { return b.holds(from) && b.holds(to) }
+
 // ahead says whether the clock has still to cross the bound.
 func (b bound) ahead(now int64) bool { return b.timed && now < b.at }
 

@@ -17,6 +17,9 @@ type Config struct {
 	// Changed is of how many keys of parents' rows it is known what one
 	// transaction made of them.
 	Changed int
+	// Lead is by how much the clocks by which others read memberships may be
+	// ahead of the State's, see View.IsSoon; 0 if none is.
+	Lead time.Duration
 }
 
 // The defaults of Config.
@@ -31,10 +34,13 @@ const (
 type State struct {
 	rules rules
 	// now is the clock, in microseconds since the Unix epoch.
-	now     int64
+	now int64
+	// lead is Config.Lead in microseconds.
+	lead    int64
 	users   mapping.Index[mapping.UserKey, connected]
 	scopes  mapping.Index[mapping.ScopeKey, group]
 	timers  timers
+	soon    soon
 	parents *parents
 	seats   seats
 	loading map[mapping.UserKey]*loading
@@ -57,7 +63,7 @@ func newState(r rules, cfg Config, now time.Time) *State {
 		cfg.Changed = DefaultChanged
 	}
 	s := &State{
-		rules: r, now: now.UnixMicro(),
+		rules: r, now: now.UnixMicro(), lead: cfg.Lead.Microseconds(), soon: soon{},
 		users: mapping.NewIndex[mapping.UserKey, connected](), scopes: mapping.NewIndex[mapping.ScopeKey, group](),
 		loading: map[mapping.UserKey]*loading{}, parents: newParents(cfg.Parents, cfg.ParentBytes),
 		tx: newTransaction(cfg.Changed),
@@ -92,8 +98,8 @@ func everyone(tenant string) mapping.ScopeKey {
 	return mapping.ScopeKey(tenant + "/public")
 }
 
-// Scopes are those that a connected user is a member of now, `public` among
-// them, in no order; none if it has left.
+// Scopes are those that a connected user is a member of, now or soon, `public`
+// among them, in no order; none if it has left.
 func (s *State) Scopes(u *mapping.User) []mapping.ScopeKey {
 	c := s.seats.of(u)
 	if c == nil {
@@ -103,12 +109,20 @@ func (s *State) Scopes(u *mapping.User) []mapping.ScopeKey {
 	for g := range c.places.all() {
 		scopes = append(scopes, g.scope)
 	}
+	for key, t := range c.timers {
+		if t.soon && !slices.Contains(scopes, key.scope) {
+			scopes = append(scopes, key.scope)
+		}
+	}
 	return scopes
 }
 
 // count adds rows, or with a negative number takes them away, by which a user
 // is a member of a scope. It returns false if there are not as many to take.
 func (s *State) count(c *connected, scope mapping.ScopeKey, rows int) bool {
+	if len(s.soon[scope][c]) > 0 {
+		s.noteSoon(c, scope)
+	}
 	g := s.scopes.Get(scope, nil)
 	if g == nil {
 		if rows < 0 {
@@ -206,7 +220,7 @@ func (s *State) leave(c *connected) {
 		s.remove(g, c, at)
 	}
 	for _, t := range c.timers {
-		s.timers.remove(t)
+		s.drop(t)
 	}
 	c.places, c.timers = places{}, nil // a Spot may keep what is left
 	s.seats.give(c.user.Slot)

@@ -17,10 +17,13 @@ type transaction struct {
 	decisive bool
 	groups   map[*group]*touched
 	order    []*touched
-	users    map[*connected]*mapping.User // as they were
-	changed  []*connected                 // in order
-	parents  map[mapping.ParentRef]*parentChange
-	refs     []mapping.ParentRef // in order
+	// soon says of those who may not be as they were whether they were soon
+	// others in a scope.
+	soon    map[mapping.ScopeKey]map[*connected]bool
+	users   map[*connected]*mapping.User // as they were
+	changed []*connected                 // in order
+	parents map[mapping.ParentRef]*parentChange
+	refs    []mapping.ParentRef // in order
 	// most bounds parents; lost are the unique keys by which there were more.
 	most int
 	lost map[mapping.ParentRef]bool
@@ -46,6 +49,7 @@ func newTransaction(most int) transaction {
 		most: most, lost: map[mapping.ParentRef]bool{},
 		groups: map[*group]*touched{}, users: map[*connected]*mapping.User{},
 		parents: map[mapping.ParentRef]*parentChange{}, members: map[*group][]*mapping.User{},
+		soon: map[mapping.ScopeKey]map[*connected]bool{},
 	}
 }
 
@@ -148,6 +152,7 @@ func (t *transaction) end() {
 	t.open, t.decisive = false, false
 	t.order, t.changed, t.refs = t.order[:0], t.changed[:0], t.refs[:0]
 	clear(t.groups)
+	clear(t.soon)
 	clear(t.users)
 	clear(t.parents)
 	clear(t.lost)

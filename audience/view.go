@@ -6,6 +6,19 @@ import (
 	"github.com/chorusd/chorusd/mapping"
 )
 
+// View is a mapping.View that also knows what a clock that is ahead by up to
+// Config.Lead makes of memberships.
+type View interface {
+	mapping.View
+	// IsSoon says whether a user is soon a member of a scope and is not now, or
+	// is now and soon is not.
+	IsSoon(*mapping.User, mapping.ScopeKey) bool
+	// Soon are the users of whom IsSoon says so, each once, in no order.
+	Soon(mapping.ScopeKey) []*mapping.User
+	// AnySoon is false if there are none of any scope.
+	AnySoon() bool
+}
+
 // view is the state before the transaction at hand (old), or with it.
 type view struct {
 	state *State
@@ -16,7 +29,7 @@ type view struct {
 // of it. Both are the same if no change of it was decisive for users,
 // memberships or parents, whoever is connected; so they are between two
 // transactions. What they return is valid until the State is changed.
-func (s *State) Views() (old, now mapping.View) {
+func (s *State) Views() (old, now View) {
 	if !s.tx.decisive {
 		return &s.after, &s.after
 	}
@@ -27,13 +40,10 @@ func (v *view) User(key mapping.UserKey) *mapping.User { return v.UserAt(key, ni
 
 func (v *view) UserAt(key mapping.UserKey, at *mapping.Spot) *mapping.User {
 	c := v.state.users.Get(key, at)
-	switch {
-	case c == nil:
+	if c == nil {
 		return nil
-	case v.old:
-		return v.state.tx.userBefore(c)
 	}
-	return c.user
+	return v.version(c)
 }
 
 func (v *view) Members(scope mapping.ScopeKey, at *mapping.Spot) []*mapping.User {

@@ -109,7 +109,7 @@ func (r *Relay) crossed(p *mapping.Plan, row *binlog.Row, now time.Time) (told t
 	return told, at.After(told)
 }
 
-// clockLead is by how much a clock that an app reads rows by may be ahead of the
+// clockLead is by how much a clock that an app reads by may be ahead of the
 // log's: MariaDB notes commits in whole seconds, what a commit changes is seen
 // some time after the one that it notes, and apps have clocks of their own.
 const clockLead = 2 * time.Second

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
 )
@@ -62,7 +63,7 @@ func (r *Relay) learn(ctx context.Context, t *routed) error {
 
 // learnOf has the parents known that rows need to be judged, by what is and by
 // what was.
-func (r *Relay) learnOf(ctx context.Context, plan *mapping.Plan, b *back, keys []string, view mapping.View) error {
+func (r *Relay) learnOf(ctx context.Context, plan *mapping.Plan, b *back, keys []string, view audience.View) error {
 	if !r.hasParents {
 		return nil
 	}

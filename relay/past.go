@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/mapping/filter"
@@ -139,7 +140,7 @@ func (p *past) others(scopes []mapping.ScopeKey) map[mapping.UserKey]bool {
 // them. Only those are taken between which something has changed that was
 // looked at, so a row takes as many as there were changes of what it hangs on.
 type pastView struct {
-	mapping.View
+	audience.View
 	past *past
 	// moment is the last change that has happened by it, and earlier the last
 	// one up to then of what was looked at; 0 if there is none.
@@ -149,26 +150,21 @@ type pastView struct {
 	clock time.Time
 	then  bool
 	// members says that memberships are those of the moment, and not of now;
-	// where nobody knows, there was one unless it is to be for sure.
+	// where nobody knows, or an app's clock decides, there was one unless it is
+	// to be for sure.
 	members, sure bool
 }
 
 // latest is the moment after all changes.
 const latest = math.MaxUint64
 
-// atClock is a view by another clock.
-type atClock struct {
-	mapping.View
-	clock time.Time
-}
-
-func (v atClock) Now() time.Time { return v.clock }
-
 // pastOf is the view by which a row was seen.
-func (r *Relay) pastOf(plan *mapping.Plan, row *binlog.Row, view mapping.View) *pastView {
+func (r *Relay) pastOf(plan *mapping.Plan, row *binlog.Row, view audience.View) *pastView {
 	v := &pastView{View: view, past: r.past, moment: latest}
 	if told, ok := r.crossed(plan, row, view.Now()); ok {
 		v.clock = told
+	} else if ahead, ok := r.ahead(plan, row, view.Now()); ok {
+		v.clock = ahead
 	}
 	return v
 }
@@ -216,7 +212,7 @@ func (v *pastView) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
 	if !v.members {
 		return v.View.IsMember(u, scope)
 	}
-	if v.past.unsure[scope][u.Key] {
+	if v.past.unsure[scope][u.Key] || v.IsSoon(u, scope) {
 		return !v.sure
 	}
 	if is, other := was(v, v.past.memberships[scope][u.Key]); other {

@@ -16,10 +16,11 @@ import (
 )
 
 // sights is a view in memory: of users, whose keys are their names, the scopes
-// that each is in, and parents' rows.
+// that each is in, those in which he is soon another, and parents' rows.
 type sights struct {
 	users   map[mapping.UserKey]*mapping.User
 	in      map[mapping.UserKey][]mapping.ScopeKey
+	soon    map[mapping.UserKey][]mapping.ScopeKey
 	parents map[mapping.ParentRef]mapping.Parent
 	now     time.Time
 }
@@ -34,6 +35,21 @@ func (v *sights) Now() time.Time                  { return v.now }
 func (v *sights) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
 	return slices.Contains(v.in[u.Key], scope)
 }
+
+func (v *sights) IsSoon(u *mapping.User, scope mapping.ScopeKey) bool {
+	return slices.Contains(v.soon[u.Key], scope)
+}
+
+func (v *sights) Soon(scope mapping.ScopeKey) (list []*mapping.User) {
+	for _, u := range v.users {
+		if v.IsSoon(u, scope) {
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
+func (v *sights) AnySoon() bool { return len(v.soon) > 0 }
 
 func (v *sights) Members(scope mapping.ScopeKey, _ *mapping.Spot) (list []*mapping.User) {
 	for _, u := range v.users {
@@ -319,6 +335,107 @@ func TestWhereaboutsOfRowsThatAnAppReadsBefore(t *testing.T) {
 			}
 			if gone, come := names(w.gone), names(w.come); ok == c.nothing || gone != c.gone || come != c.come {
 				t.Errorf("told: %v; gone from %q and come to %q, want %q and %q", ok, gone, come, c.gone, c.come)
+			}
+		})
+	}
+}
+
+// TestWhereaboutsOfUsersWhoAreSoonOthers: by an app's clock, which is ahead, a
+// user is in the team already, or is not there any more, when a row of it is
+// another one. Post 5 is of team 3, with user 1; post 6 of team 9, with 2 and 4;
+// post 8 of team 10, with 4; post 7 of a team without users, as 5 is in none.
+func TestWhereaboutsOfUsersWhoAreSoonOthers(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	const from = "expires_at == nil or expires_at <= now"
+	teams := func(user mapping.UserKey, scopes ...mapping.ScopeKey) map[mapping.UserKey][]mapping.ScopeKey {
+		return map[mapping.UserKey][]mapping.ScopeKey{user: scopes}
+	}
+	for _, c := range []struct {
+		about         string
+		soon, later   map[mapping.UserKey][]mapping.ScopeKey // before the transaction, and after it
+		before, after string                                 // the row's post; empty: there is no row
+		timed         bool                                   // the row is of soon as well
+		left          mapping.UserKey                        // the team, while a refill for it is pending
+		moved         bool                                   // post 5, from another thread of the team, while a refill for that is pending
+		gone, come    string
+	}{
+		{about: "the row is gone", soon: teams("2", "team:3"), before: "5", gone: "2"},
+		{about: "it goes with the membership", soon: teams("2", "team:3"), later: teams(""), before: "5", gone: "2"},
+		{about: "it is there", soon: teams("2", "team:3"), before: "5", after: "5"},
+		{about: "it moves to nobody's", soon: teams("2", "team:3"), before: "5", after: "7", gone: "2"},
+		{about: "it moves to where the user soon is, too", soon: teams("5", "team:3", "team:9"), before: "5", after: "6"},
+		{about: "it moves to where the user is", soon: teams("2", "team:3"), before: "5", after: "6", come: "2"},
+		{about: "the membership is none any more", soon: teams("2", "team:3"), later: teams(""), before: "5", after: "5", gone: "2"},
+		{about: "the user was in the other team alone", soon: teams("2", "team:10"), before: "5"},
+		{about: "the user is soon nobody, and the row moves to where he stays", soon: teams("4", "team:9"), before: "6", after: "8", come: "4"},
+		{about: "the row is of soon as well, and is gone", soon: teams("2", "team:3"), before: "5", timed: true, gone: "1 2"},
+		{about: "the row is of soon as well", soon: teams("2", "team:3"), before: "5", timed: true, after: "5"},
+		{about: "somebody has just left, and the row is of soon", left: "4", before: "5", timed: true, after: "5", gone: "4"},
+		{about: "the post has moved", soon: teams("2", "team:10"), moved: true, before: "5", after: "5"},
+		{about: "the post has moved, and the user is soon nobody", soon: teams("1", "team:3"), moved: true, before: "5", after: "5", come: "1"},
+		{about: "somebody has just left as well", soon: teams("2", "team:3"), left: "4", before: "5", gone: "2 4"},
+	} {
+		t.Run(c.about, func(t *testing.T) {
+			m := notesMapper(t, from)
+			view := func(soon map[mapping.UserKey][]mapping.ScopeKey) *sights {
+				v := &sights{users: map[mapping.UserKey]*mapping.User{}, in: map[mapping.UserKey][]mapping.ScopeKey{}, soon: soon, now: now, parents: map[mapping.ParentRef]mapping.Parent{
+					parentOf(posts, "5"): leading("5"), parentOf(threads, "5"): leading("3"),
+					parentOf(threads, "15"): leading("3"),
+					parentOf(posts, "6"):    leading("6"), parentOf(threads, "6"): leading("9"),
+					parentOf(posts, "7"): leading("7"), parentOf(threads, "7"): leading("99"),
+					parentOf(posts, "8"): leading("8"), parentOf(threads, "8"): leading("10"),
+				}}
+				v.connect("1", "admin", "team:3")
+				v.connect("2", "dev", "team:9")
+				v.connect("4", "dev", "team:10", "team:9")
+				v.connect("5", "dev")
+				return v
+			}
+			still := c.later == nil
+			if still {
+				c.later = c.soon
+			}
+			image := func(post string, v *sights) imageOf {
+				if post == "" {
+					return imageOf{nil, v}
+				}
+				values := [][]byte{[]byte("1"), []byte(post), []byte("x"), nil}
+				if c.timed {
+					values[3] = []byte("2026-11-23 12:00:01")
+				}
+				return imageOf{binlog.TextRow(notes, values), v}
+			}
+			r := &Relay{mapper: m, past: newPast(0), timers: newTimers(now)}
+			r.timers.add("notes")
+			if c.left != "" {
+				r.past.crossed(1, "team:3", c.left, false)
+			}
+			if c.moved {
+				r.past.led(1, parentOf(posts, "5"), leading("15"))
+			}
+			plan, err := m.PlanOf("notes", notes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, after := image(c.before, view(c.soon)), image(c.after, view(c.later))
+			w, _, err := r.whereabouts(plan, before, after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if gone, come := names(w.gone), names(w.come); gone != c.gone || come != c.come {
+				t.Errorf("gone from %q and come to %q, want %q and %q", gone, come, c.gone, c.come)
+			}
+			if !still || c.before != c.after {
+				return
+			}
+			for _, u := range after.view.(*sights).users {
+				if sees, _, err := plan.Judge(after.row, after.view, u); sees || err != nil {
+					continue
+				}
+				gone, err := r.isGone(plan, before.row, r.pastOf(plan, before.row, before.view), after, u)
+				if want := strings.Contains(c.gone, string(u.Key)); err != nil || gone != want {
+					t.Errorf("a refill takes user %s for one who may have it, and is to be told: %v, want %v (%v)", u.Key, gone, want, err)
+				}
 			}
 		})
 	}

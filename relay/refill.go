@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
@@ -367,7 +368,7 @@ func (r *Relay) recipients(view mapping.View, plan *mapping.Plan, channels []str
 type sending struct {
 	relay *Relay
 	plan  *mapping.Plan
-	view  mapping.View
+	view  audience.View
 	scope mapping.ScopeKey
 	id    harmonic.ID
 	at    time.Time
@@ -428,11 +429,11 @@ func (s *sending) send(ctx context.Context, key string, row *binlog.Row, to reci
 		case s.named:
 			gone = append(gone, name)
 		default:
-			had, err := s.relay.pastOf(s.plan, row, s.view).had(s.plan, row, u)
+			is, err := s.relay.isGone(s.plan, row, s.relay.pastOf(s.plan, row, s.view), imageOf{row, s.view}, u)
 			if err != nil {
 				return &finalError{err}
 			}
-			if had {
+			if is {
 				gone = append(gone, name)
 			}
 		}

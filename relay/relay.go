@@ -196,7 +196,7 @@ func New(cfg Config, p Parts) *Relay {
 	}
 	parents := r.mapper.Uses().Parents
 	r.hasParents = len(parents.Names)+len(parents.Patterns) > 0
-	r.audience = audience.New(r.mapper, audience.Config{}, cfg.Clock)
+	r.audience = audience.New(r.mapper, audience.Config{Lead: clockLead}, cfg.Clock)
 	r.loader = audience.NewLoader(p.NewMapper, func() audience.Reader { return p.NewReader() })
 	r.inbox = newInbox(cfg.From, r.reading, cfg.Dir)
 	r.link = &link{relay: r}

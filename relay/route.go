@@ -156,7 +156,7 @@ var noTime = binlog.Point{}.At()
 // routed is the transaction that is being routed.
 type routed struct {
 	page     *page
-	old, now mapping.View
+	old, now audience.View
 	// id and streams are of the position at hand, which the variants of a
 	// harmonic share.
 	id      harmonic.ID
@@ -212,6 +212,11 @@ func (r *Relay) mapChange(ctx context.Context, t *routed, c *binlog.Change, lead
 		return err
 	}
 	past := crossed || !r.past.empty()
+	if !past {
+		if past, err = r.anySoon(t, c, leader); err != nil {
+			return err
+		}
+	}
 	t.told = nil
 	if past {
 		t.told = map[told]bool{}

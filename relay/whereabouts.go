@@ -3,6 +3,7 @@ package relay
 import (
 	"slices"
 
+	"github.com/chorusd/chorusd/audience"
 	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/mapping"
@@ -24,30 +25,25 @@ type whereabouts struct {
 // must be known, see pastNeeds.
 func (r *Relay) whereabouts(plan *mapping.Plan, before, after imageOf) (w whereabouts, ok bool, err error) {
 	v := r.pastOf(plan, before.row, before.view)
-	ahead, soon := r.ahead(plan, before.row, before.view.Now())
-	if soon {
-		v.clock = ahead
-	}
 	then, err := seenBy(plan, before.row, v)
 	if err != nil {
 		return w, false, err
 	}
 	w.streams = then.streams
 	others := r.past.others(then.scopes)
-	var awaits mapping.Sight // who sees it soon is told when it is time
-	if soon {
-		if err := plan.See(&awaits, after.row, atClock{after.view, ahead}); err != nil {
-			return w, false, err
+	for _, scope := range then.scopes {
+		for _, u := range before.view.Soon(scope) {
+			others[u.Key] = true
 		}
 	}
 	if then.moments > 0 {
-		if err := w.compare(plan, then, after, &awaits, others); err != nil {
+		if err := r.compare(&w, plan, then, after, others); err != nil {
 			return w, false, err
 		}
 	}
 	for user := range others {
 		if u := after.view.User(user); u != nil {
-			if err := r.follow(&w, plan, before.row, v, after, u, slices.Contains(awaits.Users, u)); err != nil {
+			if err := r.follow(&w, plan, before.row, v, after, u); err != nil {
 				return w, false, err
 			}
 		}
@@ -98,9 +94,14 @@ func seenBy(plan *mapping.Plan, row *binlog.Row, v *pastView) (seen sightings, e
 }
 
 // compare compares who saw a row with who sees it now, but for the users of
-// whom something was otherwise.
-func (w *whereabouts) compare(plan *mapping.Plan, then sightings, after imageOf, awaits *mapping.Sight, others map[mapping.UserKey]bool) error {
-	var s mapping.Sight
+// whom something was otherwise. Who sees it soon is told when it is time.
+func (r *Relay) compare(w *whereabouts, plan *mapping.Plan, then sightings, after imageOf, others map[mapping.UserKey]bool) error {
+	var s, awaits mapping.Sight
+	if soon, ok := r.soonOf(plan, after); ok {
+		if err := plan.See(&awaits, after.row, soon); err != nil {
+			return err
+		}
+	}
 	if err := plan.See(&s, after.row, after.view); err != nil {
 		return err
 	}
@@ -132,27 +133,35 @@ func (w *whereabouts) compare(plan *mapping.Plan, then sightings, after imageOf,
 	return nil
 }
 
-// follow compares what one user may have had with what he sees now; awaits says
-// that he sees the row soon.
-func (r *Relay) follow(w *whereabouts, plan *mapping.Plan, row *binlog.Row, v *pastView, after imageOf, u *mapping.User, awaits bool) error {
+// follow compares what one user may have had with what he sees now.
+func (r *Relay) follow(w *whereabouts, plan *mapping.Plan, row *binlog.Row, v *pastView, after imageOf, u *mapping.User) error {
 	sees, variant, err := plan.Judge(after.row, after.view, u)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case sees:
+	}
+	if sees {
 		sure, err := v.surelyHas(plan, row, u, variant)
 		if err == nil && !sure {
 			w.come = append(w.come, u)
 		}
 		return err
-	case awaits:
-		return nil
 	}
-	had, err := v.had(plan, row, u)
-	if had {
+	gone, err := r.isGone(plan, row, v, after, u)
+	if gone {
 		w.gone = append(w.gone, u)
 	}
 	return err
+}
+
+// isGone says whether a user who does not see a row may have it, and is to be
+// told: who sees it soon is told then.
+func (r *Relay) isGone(plan *mapping.Plan, row *binlog.Row, v *pastView, after imageOf, u *mapping.User) (bool, error) {
+	if soon, ok := r.soonOf(plan, after); ok {
+		if sees, _, err := plan.Judge(after.row, soon, u); sees || err != nil {
+			return false, err
+		}
+	}
+	return v.had(plan, row, u)
 }
 
 // surelyHas says whether a user who sees a variant of a row has had that at
@@ -189,7 +198,7 @@ func (v *pastView) had(plan *mapping.Plan, row *binlog.Row, u *mapping.User) (ha
 // imageOf is an image of a row, and the view of its time.
 type imageOf struct {
 	row  *binlog.Row
-	view mapping.View
+	view audience.View
 }
 
 // tell gives what is to be told, and to which channels: deletes, and updates of
@@ -231,7 +240,7 @@ func (w *whereabouts) tell(plan *mapping.Plan, now imageOf, give func(harmonic.O
 
 // pastNeeds appends the parents that have to be known to judge a row by the
 // view and the past.
-func (r *Relay) pastNeeds(refs []mapping.ParentRef, plan *mapping.Plan, row *binlog.Row, view mapping.View) ([]mapping.ParentRef, error) {
+func (r *Relay) pastNeeds(refs []mapping.ParentRef, plan *mapping.Plan, row *binlog.Row, view audience.View) ([]mapping.ParentRef, error) {
 	v := r.pastOf(plan, row, view)
 	for {
 		var err error
@@ -243,7 +252,7 @@ func (r *Relay) pastNeeds(refs []mapping.ParentRef, plan *mapping.Plan, row *bin
 
 // pastNeedsOf appends those that have to be known to tell of a change by what
 // was.
-func (r *Relay) pastNeedsOf(refs []mapping.ParentRef, c *binlog.Change, old mapping.View) ([]mapping.ParentRef, error) {
+func (r *Relay) pastNeedsOf(refs []mapping.ParentRef, c *binlog.Change, old audience.View) ([]mapping.ParentRef, error) {
 	if c.Before == nil {
 		return refs, nil
 	}
@@ -252,7 +261,7 @@ func (r *Relay) pastNeedsOf(refs []mapping.ParentRef, c *binlog.Change, old mapp
 		return refs, err
 	}
 	for _, plan := range plans {
-		if !r.anotherClock(plan, c.Before, old.Now()) && r.past.empty() {
+		if !r.anotherClock(plan, c.Before, old.Now()) && r.past.empty() && !old.AnySoon() {
 			continue
 		}
 		if refs, err = r.pastNeeds(refs, plan, c.Before, old); err != nil {
