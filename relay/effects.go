@@ -70,7 +70,7 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 	}
 	var starts []redisstate.JobStart
 	for _, m := range moved(fx.Parents, change) {
-		m.noteIn(r.past, 0)
+		m.noteIn(r.past)
 		starts = append(starts, redisstate.JobStart{Channels: []string{whoever}, Items: []redisstate.RecordKey{selection{Parents: m}.item("")}})
 	}
 	for _, item := range slices.Sorted(maps.Keys(channels)) {

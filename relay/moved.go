@@ -143,15 +143,11 @@ func (m *movedParents) halves() [2]*movedParents {
 	return [2]*movedParents{&first, &second}
 }
 
-// noteIn has the past know what they were. Parents that were inserted would
-// fill it for nothing, unless there are rows below them, which were written
-// before what they point to.
-func (m *movedParents) noteIn(p *past, rows int) {
+// noteIn has the past know what they were.
+func (m *movedParents) noteIn(p *past) {
 	for i, parent := range m.Parents {
 		p.changes = max(p.changes, parent.Change)
-		if parent.Was.Exists || rows > 0 {
-			p.led(parent.Change, m.ref(i), parent.Was)
-		}
+		p.led(parent.Change, m.ref(i), parent.Was)
 	}
 }
 

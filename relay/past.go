@@ -266,7 +266,7 @@ func (r *Relay) remember(items []redisstate.JobItem, channels []string) {
 			continue // who works it off says so
 		}
 		if s.Parents != nil {
-			s.Parents.noteIn(r.past, 0)
+			s.Parents.noteIn(r.past)
 		}
 		for _, user := range users {
 			if s.Scope != "" {

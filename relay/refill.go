@@ -302,9 +302,6 @@ func (r *Relay) sendBack(ctx context.Context, j *job, what reading, b *back, key
 	id, channels := harmonic.NewID(r.last, r.generation), j.channels
 	r.mu.Unlock()
 	to := r.recipients(view, plan, channels)
-	if what.moved() {
-		what.selection.Parents.noteIn(r.past, len(b.found))
-	}
 	if err := r.learnOf(ctx, plan, b, keys, view); err != nil {
 		return err
 	}
