@@ -64,8 +64,8 @@ func (j *journal) about(w *World, s subject, r record) string {
 	return b.String()
 }
 
-// concerning are the statements that can have written the row, or one that
-// names the user.
+// concerning are the statements that can have written the row or a parent of
+// it, or one that names the user.
 func (tx *transaction) concerning(w *World, s subject, r record) []string {
 	user := ""
 	for _, p := range w.People {
@@ -76,6 +76,10 @@ func (tx *transaction) concerning(w *World, s subject, r record) []string {
 	table := w.table(s, r.table)
 	keys, bulk := tx.touched[table]
 	bulk = bulk && keys == nil
+	var parents []*Table
+	if table != nil {
+		parents = table.parents()
+	}
 	key := ""
 	if k := keys[r.key]; k != nil {
 		key = k[len(k)-1].SQL()
@@ -88,7 +92,8 @@ func (tx *transaction) concerning(w *World, s subject, r record) []string {
 		about := named(user) && slices.ContainsFunc(w.Tables, func(t *Table) bool {
 			return (t == t.tenant.Users || t.Rule == nil) && slices.Contains(words, t.sql())
 		})
-		if wrote || about {
+		moved := slices.ContainsFunc(parents, func(t *Table) bool { return slices.Contains(words, t.sql()) })
+		if wrote || about || moved {
 			list = append(list, statement)
 		}
 	}

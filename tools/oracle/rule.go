@@ -1,5 +1,7 @@
 package oracle
 
+import "slices"
+
 // Rule says who may see the rows of a table, and what of them.
 type Rule struct {
 	Fields []*Field
@@ -53,6 +55,19 @@ type Entry struct {
 type Path struct {
 	Hops   []Hop
 	Column *Column
+}
+
+// parents are the tables that the paths of a table's rule lead through.
+func (t *Table) parents() (list []*Table) {
+	if t.Rule == nil {
+		return nil
+	}
+	for _, e := range slices.Concat(t.Rule.Any...) {
+		for _, hop := range e.Path.Hops {
+			list = append(list, hop.Target.Table)
+		}
+	}
+	return list
 }
 
 // Hop is one step to a parent.
