@@ -16,8 +16,10 @@ func (w *writer) define(ctx context.Context) (*transaction, error) {
 	tx := w.begin(0)
 	tx.later, tx.statements, tx.defined = nil, nil, true // it commits by itself
 	t := pick(w.rand, w.world.Tables)
-	statement := w.alteration(t)
-	if !t.stays && w.chance(0.4) {
+	var statement string
+	if t.stays || w.chance(0.6) {
+		statement = w.alteration(t)
+	} else {
 		statement = "TRUNCATE TABLE " + t.sql()
 		tx.touchAll(t)
 		for _, r := range slices.Clone(t.rows.list) {
