@@ -134,7 +134,7 @@ func evictionPolicy(ctx context.Context, node redis.Cmdable) (string, error) {
 // The commands that an ACL user must be allowed: those that are always used,
 // and those that a database other than 0, and a cluster, need beside them.
 const (
-	commands        = "ping multi exec eval evalsha get set del unlink exists incr hget hset hsetnx hmget hgetall hexists hdel hincrby hscan lpush ltrim lrange sadd smembers zadd zrem zscore zrange zrangebyscore zrangebylex info config|get"
+	commands        = "ping multi exec eval evalsha get set del unlink exists incr hget hset hsetnx hmget hgetall hlen hexists hdel hincrby hscan sadd smembers zadd zrem zscore zrange zrangebyscore zrangebylex info config|get"
 	databaseCommand = "select"
 	clusterCommands = "cluster|slots asking"
 )

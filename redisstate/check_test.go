@@ -189,6 +189,13 @@ var uses = []struct {
 	{"Clock", func(ctx context.Context, s *Store) error { return second(s.Clock(ctx)) }, false},
 	{"SetAside", func(ctx context.Context, s *Store) error { return s.SetAside(ctx, DeadLetter{ID: "x"}) }, true},
 	{"DeadLetters", func(ctx context.Context, s *Store) error { return second(s.DeadLetters(ctx)) }, false},
+	{"RemoveLetters", func(ctx context.Context, s *Store) error {
+		letters, err := s.DeadLetters(ctx)
+		return errors.Join(err, s.RemoveLetters(ctx, letters))
+	}, false},
+	{"AskRetry", func(ctx context.Context, s *Store) error { return s.AskRetry(ctx) }, false},
+	{"RetryAsked", func(ctx context.Context, s *Store) error { return second(s.RetryAsked(ctx)) }, false},
+	{"RetryDone", func(ctx context.Context, s *Store) error { return s.RetryDone(ctx) }, false},
 }
 
 func second[T any](_ T, err error) error { return err }

@@ -38,6 +38,8 @@ var conformance = []func(*testing.T, setup){
 	testDeadLetters,
 	testReasonIsCutBetweenCharacters,
 	testDeadLettersAreBounded,
+	testLettersAreRemoved,
+	testRetryIsAsked,
 	testJobsTakeTheStreamsRecords,
 	testJobGoesWithItsLastItem,
 	testJobsSurviveACrash,

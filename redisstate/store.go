@@ -50,6 +50,8 @@ type Store struct {
 	// changing holds a value while a change that must not be lost is under way.
 	changing chan struct{}
 
+	letters sync.Mutex // is held while dead letters are changed
+
 	mu         sync.Mutex // guards what follows and keeps saves in order
 	base       int64      // version of the checkpoint that was loaded, 0 for none
 	baseWriter string     // who had written that
@@ -92,11 +94,11 @@ func (s *Store) Close() error {
 // may touch any of them, and what a failover loses of them are the last writes,
 // whichever those were of.
 type keys struct {
-	token, checkpoint, seq, serverID, deadLetters, probe string
-	owed, versions, shapes, clock                        string
-	leases, poll                                         string
-	epochs, epoch                                        string // epoch is a prefix
-	starts, jobs, job                                    string // job is one, too
+	token, checkpoint, seq, serverID, deadLetters, retry, probe string
+	owed, versions, shapes, clock                               string
+	leases, poll                                                string
+	epochs, epoch                                               string // epoch is a prefix
+	starts, jobs, job                                           string // job is one, too
 }
 
 func keysOf(prefix string) keys {
@@ -107,6 +109,7 @@ func keysOf(prefix string) keys {
 		seq:         tag + "seq",
 		serverID:    tag + "server-id",
 		deadLetters: tag + "dead-letters",
+		retry:       tag + "retry",
 		probe:       tag + "probe",
 		owed:        tag + "owed-reload",
 		versions:    tag + "schema-versions",

@@ -150,14 +150,18 @@ var applyAll = script("apply")
 
 // apply runs commands that change what must not be lost: all of them or none.
 func (s *Store) apply(ctx context.Context, commands ...command) error {
-	keys := make([]string, len(commands))
-	var args []any
-	for i, c := range commands {
-		keys[i] = c[1].(string)
-		args = append(append(args, c[0], len(c)-2), c[2:]...)
-	}
+	keys, args := argumentsOf(commands...)
 	_, err := s.change(ctx, applyAll, keys, args...)
 	return err
+}
+
+// argumentsOf are those of applyAll.
+func argumentsOf(commands ...command) (keys []string, args []any) {
+	for _, c := range commands {
+		keys = append(keys, c[1].(string))
+		args = append(append(args, c[0], len(c)-2), c[2:]...)
+	}
+	return keys, args
 }
 
 // read makes requests in one transaction, with the proof that what they show

@@ -43,9 +43,16 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	if err != nil {
 		return err
 	}
+	event := pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: r.payload}
+	if h.Operation == harmonic.Delete && r.isTooLarge(event) {
+		if event.Data, err = h.Plan.AppendGone(r.payload[:0], t.id, at, t.key); err != nil {
+			return err
+		}
+	}
+	event.Data = bytes.Clone(event.Data)
 	m := &message{
-		Event: pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: bytes.Clone(r.payload)},
-		id:    t.id, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page, committed: c.Time,
+		Event: event, id: t.id, operation: h.Operation, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
+		committed: c.Time,
 	}
 	if err := r.queue.reserve(ctx, m.Event); err != nil {
 		return err

@@ -22,7 +22,8 @@ type job struct {
 	// held are selections that were worked off, but stay in Redis while others
 	// are not: they say what was, see past.
 	held []redisstate.JobItem
-	// due is when its turn may come, after so many tries to have the app asked.
+	// due is when its turn may come, and tries how often the app was asked in
+	// vain.
 	due   time.Time
 	tries int
 }
@@ -147,14 +148,22 @@ func (r *Relay) makes() (made func()) {
 	}
 }
 
-func (r *Relay) list(made []redisstate.Job) {
+func (r *Relay) list(made []redisstate.Job) { r.listLater(made, 0) }
+
+// listLater lists jobs whose turn may come after a time.
+func (r *Relay) listLater(made []redisstate.Job, after time.Duration) {
+	due := time.Now().Add(after)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range made {
-		j := &job{id: m.ID, channels: m.Channels, items: m.Items}
+		j := &job{id: m.ID, channels: m.Channels, items: m.Items, due: due}
 		r.jobs = append(r.jobs, j)
 		r.listed[j.id] = j
 		r.look(j)
+	}
+	if after > 0 {
+		r.wakeLater(after)
+		return
 	}
 	r.wakeJobs()
 }

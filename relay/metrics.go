@@ -13,11 +13,11 @@ import (
 // which a test compares with what is served. Samples whose labels are known are
 // there from the start, so that a rate of the first one is right, too.
 type metrics struct {
-	transactions, changes, refilled, channelMessages          prometheus.Counter
-	harmonics, control, requests, setAside, unroutable, polls *prometheus.CounterVec
-	saved                                                     prometheus.Gauge
-	requestTime                                               prometheus.Histogram
-	latency                                                   [stages]prometheus.Observer
+	transactions, changes, refilled, channelMessages, circuitOpened     prometheus.Counter
+	harmonics, control, requests, setAside, pointers, unroutable, polls *prometheus.CounterVec
+	saved                                                               prometheus.Gauge
+	requestTime                                                         prometheus.Histogram
+	latency                                                             [stages]prometheus.Observer
 }
 
 // stage is a place that a change comes to on its way from its commit.
@@ -63,10 +63,12 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 		changes:         counter("changes_total", "Row changes of mapped tables read from the binary log."),
 		refilled:        counter("refilled_total", "Records sent by refills: to channels that were just opened, and to those who see other rows than before."),
 		channelMessages: counter("channel_messages_total", "Messages that the Pusher server has accepted, each as often as it has channels."),
+		circuitOpened:   counter("circuit_opened_total", "Times that the Pusher server was found to fail, so that one request at a time tried whether it was back."),
 		harmonics:       vector("harmonics_total", "Harmonics mapped, whether anybody got them or not.", "table", "operation"),
 		control:         vector("control_messages_total", "Control messages made, such as reset and schema, whether anybody got them or not.", "type"),
 		requests:        vector("requests_total", "Publish requests by outcome.", "outcome"),
 		setAside:        vector("set_aside_total", "Harmonics that could not be published, see chorusd deadletters.", "table"),
+		pointers:        vector("pointers_total", "Requests with a pointer in place of a harmonic that is too large for the Pusher server.", "table"),
 		unroutable:      vector("unroutable_total", "Scopes of rows whose value cannot stand in a channel's name, by the table in the database.", "table"),
 		polls:           vector("polls_total", "Questions to the Pusher server for its active channels, by outcome.", "outcome"),
 		saved: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -79,8 +81,8 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 	for s := range stages {
 		m.latency[s] = latency.WithLabelValues(s.String())
 	}
-	reg.MustRegister(m.transactions, m.changes, m.refilled, m.channelMessages, m.harmonics, m.control, m.requests, m.setAside,
-		m.unroutable, m.polls, m.saved, m.requestTime, latency, newStatusCollector(r))
+	reg.MustRegister(m.transactions, m.changes, m.refilled, m.channelMessages, m.circuitOpened, m.harmonics, m.control, m.requests, m.setAside,
+		m.pointers, m.unroutable, m.polls, m.saved, m.requestTime, latency, newStatusCollector(r))
 	m.begin(r)
 	return m
 }
@@ -89,6 +91,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 func (m *metrics) begin(r *Relay) {
 	for _, table := range r.mapper.Tables() {
 		m.setAside.WithLabelValues(table)
+		m.pointers.WithLabelValues(table)
 		for _, op := range []harmonic.Operation{harmonic.Create, harmonic.Update, harmonic.Delete} {
 			m.harmonics.WithLabelValues(table, op.String())
 		}

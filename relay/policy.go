@@ -232,10 +232,8 @@ func (r *Relay) askLater(ctx context.Context, j *job, what reading, out *outcome
 			continue
 		}
 		r.log.Error("a record is too large to ask the app about, and is set aside (see chorusd deadletters)", "table", what.table, "key", key, "error", cause)
-		err := r.persist(ctx, func(ctx context.Context) error {
-			return r.state.SetAside(ctx, redisstate.DeadLetter{
-				Table: what.table, Key: key, Channels: sortedNames(out.undecided.channels), Reason: cause.Error(), At: time.Now(),
-			})
+		err := r.setAside(ctx, redisstate.DeadLetter{
+			Table: what.table, Key: key, Channels: sortedNames(out.undecided.channels), Reason: cause.Error(),
 		})
 		if err != nil {
 			return err
@@ -253,14 +251,12 @@ func (r *Relay) askLater(ctx context.Context, j *job, what reading, out *outcome
 		return err
 	}
 	wait := max(out.answers.wait, min(maxAskAgain, minAskAgain<<min(j.tries, 10)))
-	r.list(made)
+	r.listLater(made, wait)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range made {
-		later := r.listed[m.ID]
-		later.tries, later.due = j.tries+1, time.Now().Add(wait)
+		r.listed[m.ID].tries = j.tries + 1
 	}
-	r.wakeLater(wait)
 	return nil
 }
 

@@ -3,9 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"sync"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/chorusd/chorusd/pusher"
@@ -77,34 +77,39 @@ func (r *Relay) came(to stage, batch []*message) {
 // send sends a batch until the server has accepted it. What the server
 // refuses for good is set aside, alone.
 func (r *Relay) send(ctx context.Context, batch []*message) error {
+	if len(batch) == 1 {
+		return r.sendAlone(ctx, batch[0])
+	}
 	events := make([]pusher.Event, len(batch))
 	for i, m := range batch {
 		events[i] = m.Event
-	}
-	if len(batch) == 1 {
-		cut, err := r.publisher.Cut(events[0])
-		if err != nil {
-			return r.setAside(ctx, batch[0], err)
-		}
-		for _, e := range cut {
-			err := r.deliver(ctx, batch, []pusher.Event{e})
-			if isRefusal(err) {
-				piece := *batch[0]
-				piece.Event = e
-				err = r.setAside(ctx, &piece, err)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
 	}
 	err := r.deliver(ctx, batch, events)
 	if !isRefusal(err) {
 		return err
 	}
 	for _, m := range batch {
-		if err := r.send(ctx, []*message{m}); err != nil {
+		if err := r.sendAlone(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendAlone sends a message, in as many requests as its channels take.
+func (r *Relay) sendAlone(ctx context.Context, m *message) error {
+	cut, err := r.publisher.Cut(m.Event)
+	if err != nil {
+		return r.refused(ctx, m, err)
+	}
+	for _, e := range cut {
+		err := r.deliver(ctx, []*message{m}, []pusher.Event{e})
+		if isRefusal(err) {
+			piece := *m
+			piece.Event = e
+			err = r.refused(ctx, &piece, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -112,61 +117,89 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 }
 
 func isRefusal(err error) bool {
-	var e *pusher.Error
-	return errors.As(err, &e) && e.Class == pusher.Refused
+	e, ok := errors.AsType[*pusher.Error](err)
+	return ok && e.Class == pusher.Refused
 }
 
-// deliver makes one request, of the events of a batch or of a part of it,
-// until it is accepted or refused for good.
+// deliver makes one request, of the events of a batch or of some channels of its
+// only message, until it is accepted or refused for good. If it may have been
+// acted on more than once, a refill follows: the server can do late what it was
+// told before.
 func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.Event) error {
+	unsure := false
 	for n := 0; ; n++ {
+		a, err := r.circuit.enter(ctx)
+		if err != nil {
+			return err
+		}
 		if err := r.keepInDoubt(ctx, batch); err != nil {
+			r.circuit.giveUp(a)
 			return err
 		}
-		begun := time.Now()
-		err := r.publisher.Publish(ctx, events)
-		r.metrics.requestTime.Observe(time.Since(begun).Seconds())
-		if err == nil {
-			r.metrics.requests.WithLabelValues(outcomeAccepted).Inc()
-			for _, e := range events {
-				r.metrics.channelMessages.Add(float64(len(e.Channels)))
-			}
-			r.link.up()
-			return nil
-		}
-		var e *pusher.Error
-		if ctx.Err() != nil || !errors.As(err, &e) || !e.Retryable() {
-			if e != nil {
-				r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
-			}
+		a.begun = time.Now()
+		err = r.publisher.Publish(ctx, events)
+		r.metrics.requestTime.Observe(time.Since(a.begun).Seconds())
+		failure := r.outcome(ctx, a, events, err)
+		switch {
+		case failure != nil:
+		case err == nil && unsure:
+			return r.repair(ctx, batch, events)
+		default:
 			return err
 		}
-		r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
-		r.link.down(begun, err)
+		unsure = unsure || failure.Class == pusher.Unknown || failure.Status >= http.StatusInternalServerError
 		r.raiseDoubt(err)
-		if pause(ctx, max(backoff(n), e.RetryAfter)) != nil {
+		if r.circuit.rest(ctx, backoff(n)) != nil {
 			return err
 		}
 	}
 }
 
-// setAside keeps the key of a record that cannot be published. It is counted,
-// and logged once per table.
-func (r *Relay) setAside(ctx context.Context, m *message, cause error) error {
-	var limit *pusher.LimitError
-	if !errors.As(cause, &limit) && !isRefusal(cause) {
-		return fmt.Errorf("publish %s of %s: %w", m.Name, m.table, cause)
+// outcome counts a request and tells the circuit of it. It returns why it is to
+// be tried again, or nil.
+func (r *Relay) outcome(ctx context.Context, a attempt, events []pusher.Event, err error) *pusher.Error {
+	e, known := errors.AsType[*pusher.Error](err)
+	switch {
+	case err == nil:
+		r.metrics.requests.WithLabelValues(outcomeAccepted).Inc()
+		for _, e := range events {
+			r.metrics.channelMessages.Add(float64(len(e.Channels)))
+		}
+	case known:
+		r.metrics.requests.WithLabelValues(e.Class.String()).Inc()
 	}
-	r.metrics.setAside.WithLabelValues(r.mapper.NameOf(m.table)).Inc()
-	if _, again := r.setAsideOnce.LoadOrStore(m.table, true); !again {
-		r.log.Error("a record cannot be published and is set aside (see chorusd deadletters); this is said once per table",
-			"table", m.table, "key", m.key, "error", cause)
+	switch {
+	case err == nil, known && !e.Retryable():
+		r.circuit.answer()
+	case !known || ctx.Err() != nil:
+		r.circuit.giveUp(a)
+	default:
+		r.circuit.fail(a, e)
+		return e
 	}
-	return r.persist(ctx, func(ctx context.Context) error {
-		return r.state.SetAside(ctx, redisstate.DeadLetter{
-			Table: m.table, Key: m.key, Channels: m.Channels, ID: m.id.String(), Reason: cause.Error(), At: time.Now(),
-		})
-	})
+	return nil
+}
+
+// repair has the records of a request sent again as they are, to those whom it
+// was for, once the server can no longer act on an earlier try of it: what that
+// brings late may be older than what has been sent since.
+func (r *Relay) repair(ctx context.Context, batch []*message, events []pusher.Event) error {
+	var starts []redisstate.JobStart
+	for i, m := range batch {
+		if m.key == "" || isControl(m.key) { // clients apply those by their ids
+			continue
+		}
+		names := events[i].Channels
+		at := slices.IndexFunc(starts, func(s redisstate.JobStart) bool { return slices.Equal(s.Channels, names) })
+		if at < 0 {
+			at = len(starts)
+			starts = append(starts, redisstate.JobStart{Channels: names})
+		}
+		starts[at].Items = append(starts[at].Items, redisstate.RecordKey{Table: m.table, Key: m.key})
+	}
+	made, err := r.makeJobs(ctx, starts)
+	r.listLater(made, r.cfg.Late)
+	return err
 }
 
 // persist tries to write to Redis until it works or ctx ends. The store says
@@ -187,39 +220,4 @@ func (r *Relay) persist(ctx context.Context, write func(context.Context) error) 
 			return err
 		}
 	}
-}
-
-// link says once when the Pusher server goes away and once when it is back.
-type link struct {
-	relay *Relay
-	mu    sync.Mutex
-	lost  bool
-	back  time.Time
-}
-
-// down takes the failure of a request that was begun at a time. One that
-// fails late tells of an outage that has ended meanwhile.
-func (l *link) down(begun time.Time, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.lost && !begun.Before(l.back) {
-		l.lost = true
-		l.relay.log.Warn("cannot publish, trying again until it works; reading pauses when the queue is full", "error", err)
-	}
-}
-
-func (l *link) up() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.lost {
-		l.lost, l.back = false, time.Now()
-		l.relay.log.Info("publishing again")
-	}
-}
-
-// isUp says whether the last request was answered with success.
-func (l *link) isUp() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.lost
 }

@@ -78,20 +78,6 @@ func TestRefusedPieceIsSetAsideAlone(t *testing.T) {
 	}
 }
 
-func TestTooLargeRecordIsSetAside(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.commit(put(1, 7), big(2, 7, 20_000), put(3, 7))
-	r.caughtUp()
-	if got, want := r.on(userChannel(7)), []string{"create 1 v1", "create 3 v2"}; !slices.Equal(got, want) {
-		t.Errorf("published %q, want %q", got, want)
-	}
-	letters, err := r.store.DeadLetters(t.Context())
-	if err != nil || len(letters) != 1 || letters[0].Key != "[2]" {
-		t.Errorf("set aside: %v, %v; want record [2]", letters, err)
-	}
-}
-
 // TestMistakeStopsTheRelay: an error that is neither passing nor about the
 // content is nothing to go on after.
 func TestMistakeStopsTheRelay(t *testing.T) {
@@ -145,8 +131,8 @@ func TestRequestIsTriedAgain(t *testing.T) {
 				if took := time.Since(start); took < c.least || took > c.most {
 					t.Errorf("it took %s, want %s to %s", took, c.least, c.most)
 				}
-				if s.requests != c.times+1 || !r.link.isUp() {
-					t.Errorf("%d requests, link up: %v", s.requests, r.link.isUp())
+				if s.requests != c.times+1 || !r.circuit.closed() {
+					t.Errorf("%d requests, circuit closed: %v", s.requests, r.circuit.closed())
 				}
 			})
 		})

@@ -23,7 +23,8 @@ type acknowledger interface {
 type message struct {
 	pusher.Event
 	id         harmonic.ID
-	table, key string // the table's ID, see mapping.Plan
+	operation  harmonic.Operation // of a record, which has table and key, too
+	table, key string             // the table's ID, see mapping.Plan
 	// streams are where the key is kept in doubt; nil: those of its channels.
 	streams []mapping.ScopeKey
 	owner   acknowledger

@@ -477,7 +477,7 @@ func (s *sending) give(ctx context.Context, op harmonic.Operation, v mapping.Var
 	}
 	err = r.enqueue(ctx, &message{
 		Event: pusher.Event{Name: s.plan.Event(op), Channels: names, Data: data},
-		id:    s.id, table: s.plan.ID(), key: key, owner: s.sent,
+		id:    s.id, operation: op, table: s.plan.ID(), key: key, owner: s.sent,
 	})
 	if err == nil {
 		r.metrics.refilled.Inc()

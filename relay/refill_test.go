@@ -243,7 +243,7 @@ func TestRefusedRefillIsSetAside(t *testing.T) {
 	if err != nil || len(letters) != 1 || letters[0].Key != "[2]" {
 		t.Errorf("set aside: %v, %v; want record [2]", letters, err)
 	}
-	if got, want := r.on(userChannel(7)), []string{"update 1 v1", "update 3 v2"}; !slices.Equal(got, want) {
+	if got, want := r.on(userChannel(7)), []string{"update 1 v1", "pointer", "update 3 v2"}; !slices.Equal(got, want) {
 		t.Errorf("refilled with %q, want %q", got, want)
 	}
 }

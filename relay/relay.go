@@ -66,6 +66,9 @@ type Config struct {
 	ScopeMessages bool
 	// Workers is how many requests are in flight at most.
 	Workers int
+	// Late is for how long after a request was given up the Pusher server may
+	// still act on it.
+	Late time.Duration
 	// Dir is the folder for what was read and is too large for memory; the
 	// system's own for temporary files if it is empty.
 	Dir string
@@ -91,7 +94,7 @@ type Relay struct {
 	window  *window
 	ledger  *ledger
 	timers  *timers
-	link    *link
+	circuit *circuit
 	notices chan []pusher.WebhookEvent
 	jobWake chan struct{}
 
@@ -199,8 +202,8 @@ func New(cfg Config, p Parts) *Relay {
 	r.audience = audience.New(r.mapper, audience.Config{Lead: clockLead}, cfg.Clock)
 	r.loader = audience.NewLoader(p.NewMapper, func() audience.Reader { return p.NewReader() })
 	r.inbox = newInbox(cfg.From, r.reading, cfg.Dir)
-	r.link = &link{relay: r}
 	r.metrics = newMetrics(r, p.Registerer)
+	r.circuit = newCircuit(r.log, r.metrics.circuitOpened)
 	return r
 }
 
@@ -241,6 +244,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return r.watch(ctx)
 	}, work)
 	spawn(&working, r.refillAll, work)
+	spawn(&working, r.resend, work)
 	if r.policies != nil {
 		spawn(&working, func(ctx context.Context) error {
 			r.policies.Run(ctx)

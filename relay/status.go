@@ -14,7 +14,7 @@ type Status struct {
 	Reading bool `json:"reading"`
 	// ChannelsKnown says that a poll of the active channels was completed lately.
 	ChannelsKnown bool `json:"channels_known"`
-	// Publishing says that the last publish request did not fail.
+	// Publishing says that publish requests do not fail all the time, see circuit.
 	Publishing bool `json:"publishing"`
 	// Saving says that the last write to Redis did not fail.
 	Saving bool `json:"saving"`
@@ -69,7 +69,7 @@ var parts = []part{
 		return "the Pusher server has not said lately which channels are active"
 	}},
 	{"pusher", func(s Status) bool { return s.Publishing }, func(Status, time.Time) string {
-		return "the last publish request to the Pusher server failed"
+		return "publish requests to the Pusher server fail"
 	}},
 	{"redis", func(s Status) bool { return s.Saving }, func(Status, time.Time) string {
 		return "the last write to Redis failed"
@@ -113,7 +113,7 @@ const silence = 5 * time.Second
 // Status tells how the relay does right now.
 func (r *Relay) Status() Status {
 	now := time.Now()
-	s := Status{Publishing: r.link.isUp(), Saving: !r.unsaved.Load(), Stuck: r.vigil.isStuck(), Queued: r.queue.depth(), Window: r.window.size()}
+	s := Status{Publishing: r.circuit.closed(), Saving: !r.unsaved.Load(), Stuck: r.vigil.isStuck(), Queued: r.queue.depth(), Window: r.window.size()}
 	if ns := r.heard.Load(); ns > 0 {
 		s.heard = time.Unix(0, ns)
 	}

@@ -66,16 +66,34 @@ func span(d time.Duration) string {
 }
 
 func deadLettersCommand() *cobra.Command {
-	return stored("deadletters", "List the harmonics that could not be published", func(ctx context.Context, w io.Writer, s *redisstate.Store) error {
+	var retry bool
+	cmd := stored("deadletters", "List the records that could not be published, or send them again", func(ctx context.Context, w io.Writer, s *redisstate.Store) error {
 		letters, err := s.DeadLetters(ctx)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(w, "AT\tTABLE\tKEY\tCHANNELS\tREASON")
-		for _, l := range letters {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.At.UTC().Format(time.RFC3339), l.Table, l.Key, strings.Join(l.Channels, " "), cmp.Or(l.Reason, "-"))
+		if !retry {
+			return printDeadLetters(w, letters)
 		}
-		_, err = fmt.Fprintf(w, "%d set aside\n", len(letters))
+		if err := s.AskRetry(ctx); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%d set aside; chorusd sends them again as they are now, within a second if it runs and knows who is there; what is refused again is listed again\n", len(letters))
 		return err
 	})
+	cmd.Flags().BoolVar(&retry, "retry", false, "have them sent again, as they are now, to those who are there")
+	return cmd
+}
+
+func printDeadLetters(w io.Writer, letters []redisstate.DeadLetter) error {
+	fmt.Fprintln(w, "AT\tTABLE\tKEY\tCHANNELS\tREASON")
+	for _, l := range letters {
+		channels := strings.Join(l.Channels, " ")
+		if l.Many {
+			channels = "(many)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.At.UTC().Format(time.RFC3339), l.Table, cmp.Or(l.Key, "(others)"), channels, cmp.Or(l.Reason, "-"))
+	}
+	_, err := fmt.Fprintf(w, "%d set aside\n", len(letters))
+	return err
 }

@@ -27,3 +27,24 @@ func TestPrintChannels(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+func TestPrintDeadLetters(t *testing.T) {
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	var b strings.Builder
+	err := printDeadLetters(&b, []redisstate.DeadLetter{
+		{Table: "todos", Key: "[7]", Channels: []string{"private-a", "private-b"}, Reason: "too large", At: at},
+		{Table: "todos", Key: `["x"]`, Many: true, Reason: "422", At: at},
+		{Table: "todos", Many: true, At: at},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "AT\tTABLE\tKEY\tCHANNELS\tREASON\n" +
+		"2026-11-22T12:00:00Z\ttodos\t[7]\tprivate-a private-b\ttoo large\n" +
+		"2026-11-22T12:00:00Z\ttodos\t[\"x\"]\t(many)\t422\n" +
+		"2026-11-22T12:00:00Z\ttodos\t(others)\t(many)\t-\n" +
+		"3 set aside\n"
+	if got := b.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -70,7 +70,7 @@ func resume(ctx context.Context, cfg Config, x *examined, b before, log *slog.Lo
 		cfg: cfg, x: x, log: log, mark: marker{dir: cfg.StateDir, prefix: cfg.Redis.Prefix},
 		start: relay.Config{
 			Source: x.server.Identity, PollInterval: cfg.Channels.PollInterval, Lease: cfg.Channels.Lease,
-			Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency, Dir: cfg.StateDir,
+			Window: cfg.Channels.Window, Workers: cfg.Pusher.Concurrency, Late: cfg.Pusher.Timeout, Dir: cfg.StateDir,
 			ScopeMessages: cfg.Channels.Revocations == revocationsMessage,
 		},
 	}
