@@ -100,6 +100,7 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 func (r *Relay) sendAlone(ctx context.Context, m *message) error {
 	cut, err := r.publisher.Cut(m.Event)
 	if err != nil {
+		m.Data = nil // it may be what it is too large by
 		return r.refused(ctx, m, err)
 	}
 	for _, e := range cut {

@@ -31,7 +31,8 @@ type message struct {
 	// committed is when the change was that it tells of, in microseconds since
 	// the Unix epoch; 0: it is of none.
 	committed uint64
-	kept      bool // in the window too, see doubt
+	kept      bool  // in the window too, see doubt
+	room      int64 // that it takes of the queue's
 
 	// lines are those of its channels, and waiting counts the ones on which it
 	// is not next.
@@ -84,12 +85,10 @@ func weight(e pusher.Event) int64 {
 	return int64(min(len(e.Data)+channelOverhead*len(e.Channels)+messageOverhead, queueBytes))
 }
 
-// reserve waits for room for an event; its message's end or release gives it back.
+// reserve waits for room for an event; its message's end gives it back.
 func (q *queue) reserve(ctx context.Context, e pusher.Event) error {
 	return q.room.Acquire(ctx, weight(e))
 }
-
-func (q *queue) release(e pusher.Event) { q.room.Release(weight(e)) }
 
 // enqueue adds a message when there is room for it.
 func (r *Relay) enqueue(ctx context.Context, m *message) error {
@@ -108,6 +107,7 @@ func (q *queue) push(m *message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.messages++
+	m.room = weight(m.Event)
 	m.lines = make([]*line, len(m.Channels))
 	for i, name := range m.Channels {
 		l := q.line(name)
@@ -238,7 +238,7 @@ func (q *queue) finish(batch []*message) {
 	defer q.mu.Unlock()
 	for _, m := range batch {
 		q.messages--
-		q.release(m.Event)
+		q.room.Release(m.room)
 		for _, l := range m.lines {
 			if !l.busy {
 				continue // by a message of the same batch

@@ -293,7 +293,7 @@ func TestQueueLetsOneLargerThanItselfInAlone(t *testing.T) {
 	if err := q.reserve(full, pusher.Event{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("beside it room was found: %v", err)
 	}
-	q.release(large)
+	q.room.Release(weight(large))
 	if !q.room.TryAcquire(queueBytes) {
 		t.Error("room was not given back")
 	}
