@@ -83,7 +83,7 @@ func TestTooLarge(t *testing.T) {
 	d.terminate(t)
 }
 
-// TestDeadLettersRetry has what was refused sent again by a command, as it is
+// TestDeadLettersRetry has what was set aside sent again by a command, as it is
 // by then.
 func TestDeadLettersRetry(t *testing.T) {
 	t.Parallel()
@@ -97,7 +97,7 @@ func TestDeadLettersRetry(t *testing.T) {
 	s.setAside(t, "notes", "[1]", "private-"+channel)
 	s.setAside(t, "notes", "[2]", "private-"+channel) // which is gone by now
 	code, out := s.run(t, "deadletters")
-	if code != 0 || !strings.Contains(out, "notes  [1]  private-"+channel+"  422: no") || !strings.Contains(out, "2 set aside") {
+	if code != 0 || !strings.Contains(out, "notes  [1]  private-"+channel+"  413: no") || !strings.Contains(out, "2 set aside") {
 		t.Errorf("deadletters exits with %d:\n%s", code, out)
 	}
 	if code, out := s.run(t, "deadletters", "--retry"); code != 0 || !strings.Contains(out, "2 set aside; chorusd sends them again") {
@@ -117,10 +117,14 @@ func TestDeadLettersRetry(t *testing.T) {
 	d.terminate(t)
 }
 
-// setAside sets a record aside as chorusd would have.
+// setAside sets a record aside as chorusd would have that was too large for
+// Soketi, so that no start sends it again.
 func (s *stack) setAside(t *testing.T, table, key string, channels ...string) {
 	t.Helper()
-	err := s.store(t).SetAside(t.Context(), redisstate.DeadLetter{Table: table, Key: key, Channels: channels, Reason: "422: no", At: time.Now()})
+	err := s.store(t).SetAside(t.Context(), redisstate.DeadLetter{
+		Table: table, Key: key, Channels: channels, Reason: "413: no", At: time.Now(),
+		Limits: "100 channels per event, 10 events per batch, 102400 bytes of data per event",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
