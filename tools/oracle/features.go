@@ -49,11 +49,13 @@ var Brisk = Pace{Comes: 0.06, Goes: 0.04, Pauses: 0.02, Kills: 0.006, Outages: 0
 // ever, and the time goes by with transactions.
 var Steady = Pace{Comes: 0.06, Goes: 0.04, Pauses: 0.004, Kills: 0.0008, Outages: 0.0004, Statements: 0.002}
 
-// Supported is what worlds are made of by default.
+// Supported is what worlds are made of by default: all but Exact, since whoever
+// comes back is told, by their keys, of records in his scopes that have changed
+// meanwhile and that he does not see.
 func Supported() Features {
 	return Features{
 		Again: true, Scopes: true, Public: true, AllOf: true, Paths: true, Morphs: true, Where: true, Users: true, Columns: true, Masks: true, Computed: true,
-		Deadlines: true, Tenants: true, Prefixes: true,
+		Deadlines: true, Tenants: true, Prefixes: true, Moves: true, Messages: true, Statements: true, Outages: true, Interruptions: true,
 	}
 }
 
