@@ -175,6 +175,8 @@ type webhooksConfig struct {
 type adminConfig struct {
 	// Listen is host:port; empty: off.
 	Listen string `koanf:"listen"`
+	// Pprof serves profiles there, too.
+	Pprof bool `koanf:"pprof"`
 }
 
 type logConfig struct {

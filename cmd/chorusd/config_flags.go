@@ -64,6 +64,7 @@ var flagUsage = map[string]string{
 	"webhooks.listen":           "address for the Pusher server's webhooks; empty: off",
 	"webhooks.path":             "URL path of the webhooks",
 	"admin.listen":              "address of /healthz /readyz /metrics /status; empty: off",
+	"admin.pprof":               "serve profiles of the process at /debug/pprof/ there, too",
 	"log.level":                 "least level logged: debug, info, warn or error",
 	"log.format":                "form of the log: text or json",
 }

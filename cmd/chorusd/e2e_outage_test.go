@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,8 @@ import (
 type outage struct {
 	name   string
 	server *services.Server
+	// part is what /readyz calls it.
+	part string
 	// gone and back are what the log says, once each.
 	gone, back string
 }
@@ -47,7 +51,16 @@ func (o outage) take(t *testing.T, d *daemon, frozen bool) {
 	}
 	over := time.NewTimer(away())
 	defer over.Stop()
-	eventually(t, "chorusd is not ready without "+o.name, func() bool { return !d.isReady(t) })
+	eventually(t, "chorusd is not ready without "+o.name+", and says why", func() bool {
+		code, body := d.get(t, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, `"`+o.part+`: `)
+	})
+	if n := d.metric(t, "chorusd_up", `part="`+o.part+`"`); n != 0 {
+		t.Errorf("chorusd_up is %v without %s", n, o.name)
+	}
+	if code, body := d.get(t, "/healthz"); code != http.StatusOK {
+		t.Errorf("without %s, /healthz answers %d %s", o.name, code, body)
+	}
 	eventually(t, "the log says that "+o.name+" is gone", func() bool { return d.logged(o.gone) > gone })
 	<-over.C
 	if frozen {
@@ -83,9 +96,9 @@ func TestOutages(t *testing.T) {
 		c := s.subscribe(t, "chorus.user.7", loadPlatform)
 		d.awaitActive(t, 2)
 		stop := l.run(t)
-		database := outage{"the database", on.sql.Server, lostDatabase, foundDatabase}
-		redis := outage{"Redis", on.redis.Server, lostRedis, foundRedis}
-		pusher := outage{"Soketi", on.soketi.Server, lostPublisher, foundPublisher}
+		database := outage{"the database", on.sql.Server, "database", lostDatabase, foundDatabase}
+		redis := outage{"Redis", on.redis.Server, "redis", lostRedis, foundRedis}
+		pusher := outage{"Soketi", on.soketi.Server, "pusher", lostPublisher, foundPublisher}
 		for _, step := range []struct {
 			outage
 			frozen bool

@@ -356,6 +356,12 @@ func TestAwayAtStart(t *testing.T) {
 	}
 	d := s.launch(t)
 	eventually(t, "chorusd waits", func() bool { return d.logged("waiting for servers that cannot be reached") == 1 })
+	if code, body := d.get(t, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, `"starting: `) {
+		t.Errorf("/readyz answers %d %s", code, body)
+	}
+	if code, body := d.get(t, "/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz answers %d %s", code, body)
+	}
 	for _, server := range servers {
 		if d.hasExited() {
 			t.Fatal("chorusd does not wait for its servers")
@@ -396,7 +402,7 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("/status lacks %s:\n%s", field, status)
 		}
 	}
-	if code, ready := d.get(t, "/readyz"); code != http.StatusOK || !strings.Contains(ready, `"reading": true`) {
+	if code, ready := d.get(t, "/readyz"); code != http.StatusOK || !strings.Contains(ready, `"reading": true`) || !strings.Contains(ready, `"problems": []`) {
 		t.Errorf("/readyz answers %d\n%s", code, ready)
 	}
 	for name, want := range map[string]float64{

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -45,11 +46,37 @@ type before struct {
 }
 
 // runOn runs until ctx ends, or for as long as what ends a run is something
-// that the next one may go on after.
+// that the next one may go on after. All the time it tells how it does.
 func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) error {
+	// The address is taken first, so that a second chorusd started by mistake
+	// ends here.
+	l, err := listen(ctx, cfg.Admin.Listen, "admin.listen")
+	if err != nil {
+		return err
+	}
+	a := newAdmin(ctx, cfg.Admin)
+	// It ends after the last run: how far that comes is worth seeing until then.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	group, failed := errgroup.WithContext(serving)
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	defer context.AfterFunc(failed, stopWork)()
+	group.Go(func() error {
+		defer stopServing()
+		return runs(work, cfg, startOver, a, log)
+	})
+	if l != nil {
+		group.Go(func() error { return a.serve(failed, l) })
+	}
+	return group.Wait()
+}
+
+// runs is a run after the other.
+func runs(ctx context.Context, cfg Config, startOver bool, a *admin, log *slog.Logger) error {
 	b := before{startOver: startOver}
 	for {
-		err := run(ctx, cfg, &b, log)
+		err := run(ctx, cfg, &b, a, log)
+		a.running.Store(nil)
 		switch {
 		case ctx.Err() != nil:
 			return err
@@ -71,7 +98,7 @@ func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) er
 
 // run is the daemon's life. It goes by what was before, and notes how far it
 // came itself.
-func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
+func run(ctx context.Context, cfg Config, b *before, a *admin, log *slog.Logger) error {
 	log.Info("starting", "version", version)
 	x, err := examineUntilReachable(ctx, cfg, log)
 	if err != nil {
@@ -87,32 +114,24 @@ func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 
 	log.Info("the Pusher server is known", "kind", x.publisher.Dialect().Name, "limits", x.publisher.Limits().String())
 
-	// The addresses are taken before anything is changed, so that a second
-	// chorusd started by mistake ends here.
-	admin, err := listen(ctx, cfg.Admin.Listen, "admin.listen")
-	if err != nil {
-		return err
-	}
+	// It is taken before anything is changed.
 	webhooks, err := listen(ctx, cfg.Webhooks.Listen, "webhooks.listen")
 	if err != nil {
-		closeListener(admin)
 		return err
 	}
 
 	start, err := resume(ctx, cfg, x, *b, log)
 	if err != nil {
-		closeListener(admin)
 		closeListener(webhooks)
 		return err
 	}
-	registry := newRegistry()
+	registry := prometheus.NewRegistry()
 	source := binlog.NewSource(x.binlog, x.server, x.mapper.Sources(), x.mapper.Patterns()...)
 	shapes, err := x.store.Shapes(ctx)
 	if err == nil {
 		err = source.Recall(shapes)
 	}
 	if err != nil {
-		closeListener(admin)
 		closeListener(webhooks)
 		return err
 	}
@@ -127,8 +146,9 @@ func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 		registerPolicies(registry, x.policies)
 	}
 	r := relay.New(start, parts)
+	a.running.Store(&running{r, registry})
 
-	// The servers end after the relay: its lag is worth seeing until then.
+	// The server ends after the relay.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	relaying, stopRelaying := context.WithCancel(ctx)
@@ -143,9 +163,6 @@ func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 		stopRelaying()
 		return nil
 	})
-	if admin != nil {
-		group.Go(func() error { return serve(failed, admin, adminHandler(r, registry)) })
-	}
 	if webhooks != nil {
 		hooks := pusher.NewWebhooks(cfg.Pusher.Key, cfg.Pusher.Secret, log, r.Notify)
 		group.Go(func() error {
@@ -154,7 +171,7 @@ func run(ctx context.Context, cfg Config, b *before, log *slog.Logger) error {
 			}
 			return nil
 		})
-		group.Go(func() error { return serve(failed, webhooks, webhookHandler(cfg.Webhooks.Path, hooks)) })
+		group.Go(func() error { return serveWebhooks(failed, webhooks, cfg.Webhooks.Path, hooks) })
 	}
 	group.Go(func() error { return announceReady(failed, r, log) })
 
