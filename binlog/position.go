@@ -127,6 +127,9 @@ type Point struct {
 // At returns Time as a time.Time in UTC.
 func (pt Point) At() time.Time { return time.UnixMicro(int64(pt.Time)).UTC() }
 
+// GTID is that of the transaction which ends there; empty if it has none.
+func (pt Point) GTID() string { return pt.id.String() }
+
 // pointText is the text form of a Point.
 type pointText struct {
 	Time   uint64 `json:"time,omitzero"`

@@ -30,6 +30,7 @@ type page struct {
 	closed  bool
 	point   binlog.Point
 	seq     harmonic.Seq
+	journey *journey // nil if nobody wants it
 }
 
 // pagesKept bounds the transactions that may wait behind an unsettled one.
@@ -61,12 +62,21 @@ func (p *page) add() {
 
 // ack settles one harmonic of the page.
 func (p *page) ack() {
+	if p.acked() {
+		p.journey.end()
+	}
+}
+
+// acked says whether that was the last one.
+func (p *page) acked() bool {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	p.pending--
-	if p.pending == 0 && p.closed {
-		p.ledger.settle()
+	if p.pending > 0 || !p.closed {
+		return false
 	}
+	p.ledger.settle()
+	return true
 }
 
 // commit closes the open page, or notes a transaction without harmonics. It
@@ -78,6 +88,8 @@ func (l *ledger) commit(ctx context.Context, pt binlog.Point, seq harmonic.Seq) 
 	}
 	p := l.pages[len(l.pages)-1]
 	p.closed, p.point, p.seq = true, pt, seq
+	p.journey.routed()
+	done := p.pending == 0
 	l.settle()
 	err := l.err
 	for len(l.pages) > pagesKept && ctx.Err() == nil {
@@ -90,6 +102,9 @@ func (l *ledger) commit(ctx context.Context, pt binlog.Point, seq harmonic.Seq) 
 		l.mu.Lock()
 	}
 	l.mu.Unlock()
+	if done {
+		p.journey.end()
+	}
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/chorusd/chorusd/binlog"
 )
@@ -43,6 +44,7 @@ type arrivalText struct {
 	Point   string      `json:"point"`
 	Decides bool        `json:"decides,omitzero"`
 	Time    uint64      `json:"time,omitzero"`
+	Read    time.Time   `json:"read,omitzero"`
 	// Definition is its number plus one; 0 for none.
 	Definition int `json:"definition,omitzero"`
 }
@@ -66,7 +68,7 @@ func (o *overflow) put(a *arrival) error {
 			return err
 		}
 	}
-	text := arrivalText{Kind: a.kind, Point: a.point.String(), Decides: a.decides, Time: a.time}
+	text := arrivalText{Kind: a.kind, Point: a.point.String(), Decides: a.decides, Time: a.time, Read: a.read}
 	if a.definition != nil {
 		o.definitions = append(o.definitions, a.definition)
 		text.Definition = len(o.definitions)
@@ -161,7 +163,7 @@ func (o *overflow) finish(a *arrival, data []byte) error {
 	if a.point, err = binlog.ParsePoint(text.Point); err != nil {
 		return err
 	}
-	a.kind, a.decides, a.time = text.Kind, text.Decides, text.Time
+	a.kind, a.decides, a.time, a.read = text.Kind, text.Decides, text.Time, text.Read
 	if text.Definition > 0 {
 		a.definition = o.definitions[text.Definition-1]
 	}

@@ -45,7 +45,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (r *Relay) publish(ctx context.Context) error {
 	for {
 		batch, err := r.queue.next(ctx)
-		r.came(stageSent, batch)
+		begun := r.came(stageSent, batch)
 		if err == nil {
 			err = r.send(ctx, batch)
 		}
@@ -56,6 +56,7 @@ func (r *Relay) publish(ctx context.Context) error {
 			return err
 		}
 		r.came(stageAccepted, batch)
+		traced(batch, begun)
 		r.vigil.step()
 		for _, m := range batch {
 			m.owner.ack()
@@ -64,14 +65,16 @@ func (r *Relay) publish(ctx context.Context) error {
 	}
 }
 
-// came notes that the messages of a batch have come to a stage.
-func (r *Relay) came(to stage, batch []*message) {
-	now := time.Now()
+// came notes that the messages of a batch have come to a stage now, and
+// returns when that is.
+func (r *Relay) came(to stage, batch []*message) (now time.Time) {
+	now = time.Now()
 	for _, m := range batch {
 		if m.committed > 0 {
 			r.metrics.came(to, m.committed, now)
 		}
 	}
+	return now
 }
 
 // send sends a batch until the server has accepted it. What the server

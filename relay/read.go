@@ -27,6 +27,8 @@ type arrival struct {
 	// time is when it was committed, in microseconds since the Unix epoch; 0
 	// if nothing changed.
 	time uint64
+	// read is when it was read to its end.
+	read time.Time
 	// weight is how many bytes of memory it takes.
 	weight int
 }
@@ -232,6 +234,7 @@ func (r *Relay) Commit(ctx context.Context, pt binlog.Point) error {
 	if err != nil {
 		return err
 	}
+	a.read = now
 	if a.changes != nil {
 		r.metrics.came(stageRead, a.time, now)
 	}

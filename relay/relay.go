@@ -151,6 +151,7 @@ type Relay struct {
 	resets     map[string]int    // how often each table was reset, by its ID
 	overflown  map[string]uint64 // the epoch in which the window was full, by table
 
+	tracer  Tracer  // nil: nobody wants journeys
 	backlog Backlog // of the goroutine that watches the log; nil: nobody does
 	logEnd  logEnd
 	vigil   vigil
@@ -178,7 +179,9 @@ type Parts struct {
 	// NewReader makes a reader, which is for one goroutine as well.
 	NewReader func() Reader
 	// Backlog may be nil: then nobody knows how many bytes are not read yet.
-	Backlog    Backlog
+	Backlog Backlog
+	// Tracer may be nil.
+	Tracer     Tracer
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -186,7 +189,7 @@ type Parts struct {
 // New puts a relay together; Run starts it.
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
-		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, backlog: p.Backlog, log: p.Logger,
+		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, backlog: p.Backlog, tracer: p.Tracer, log: p.Logger,
 		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,

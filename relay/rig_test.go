@@ -59,6 +59,7 @@ type rig struct {
 	mapper   func(testing.TB) *mapping.Mapper
 	policies Policies
 	backlog  Backlog
+	tracer   Tracer
 	registry *prometheus.Registry // of the relay that was started last
 }
 
@@ -147,7 +148,7 @@ func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
 	return New(cfg, Parts{
 		Source: r.world, NewReader: func() Reader { return r.world }, Publisher: r.server, State: store,
 		Policies: r.policies, NewMapper: func() *mapping.Mapper { return r.mapper(r.t) }, Backlog: r.backlog,
-		Logger: newTestLogger(r.t), Registerer: r.registry,
+		Tracer: r.tracer, Logger: newTestLogger(r.t), Registerer: r.registry,
 	})
 }
 

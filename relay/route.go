@@ -89,6 +89,7 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	}
 	r.forgetPast()
 	page := r.ledger.current(a.time)
+	page.journey = r.embark(a)
 	r.audience.Begin()
 	if a.decides {
 		err := a.changes.each(func(s step) error {

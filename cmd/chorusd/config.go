@@ -31,6 +31,7 @@ type Config struct {
 	Channels channelsConfig `koanf:"channels"`
 	Webhooks webhooksConfig `koanf:"webhooks"`
 	Admin    adminConfig    `koanf:"admin"`
+	Tracing  tracingConfig  `koanf:"tracing"`
 	Log      logConfig      `koanf:"log"`
 	Masks    masksConfig    `koanf:"masks"`
 	Laravel  laravelConfig  `koanf:"laravel"`
@@ -179,6 +180,13 @@ type adminConfig struct {
 	Pprof bool `koanf:"pprof"`
 }
 
+type tracingConfig struct {
+	// Endpoint is the URL of an OTLP receiver over HTTP; empty: off.
+	Endpoint string `koanf:"endpoint"`
+	// SampleRatio is how many of the transactions are traced.
+	SampleRatio float64 `koanf:"sample_ratio"`
+}
+
 type logConfig struct {
 	Level  string `koanf:"level"`
 	Format string `koanf:"format"`
@@ -219,6 +227,7 @@ func defaultConfig() Config {
 		},
 		Webhooks: webhooksConfig{Path: "/webhooks"},
 		Admin:    adminConfig{Listen: "127.0.0.1:9187"},
+		Tracing:  tracingConfig{SampleRatio: 0.01},
 		Log:      logConfig{Level: "info", Format: "text"},
 	}
 }

@@ -65,6 +65,8 @@ var flagUsage = map[string]string{
 	"webhooks.path":             "URL path of the webhooks",
 	"admin.listen":              "address of /healthz /readyz /metrics /status; empty: off",
 	"admin.pprof":               "serve profiles of the process at /debug/pprof/ there, too",
+	"tracing.endpoint":          "URL of an OpenTelemetry receiver, OTLP over HTTP; empty: off",
+	"tracing.sample_ratio":      "how many of the transactions are traced, up to 1",
 	"log.level":                 "least level logged: debug, info, warn or error",
 	"log.format":                "form of the log: text or json",
 }

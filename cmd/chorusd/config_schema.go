@@ -169,6 +169,10 @@ func fromTOML(key string, raw any, typ reflect.Type) (any, error) {
 			return nil, outOfRange(key, typ)
 		}
 		out.SetInt(value.Int())
+	case out.CanFloat() && value.CanFloat():
+		out.SetFloat(value.Float())
+	case out.CanFloat() && value.CanInt():
+		out.SetFloat(float64(value.Int()))
 	case out.CanUint() && value.CanInt():
 		if value.Int() < 0 || out.OverflowUint(uint64(value.Int())) {
 			return nil, outOfRange(key, typ)
@@ -208,6 +212,12 @@ func fromText(key, text string, typ reflect.Type) (any, error) {
 			return nil, misfit
 		}
 		out.SetBool(b)
+	case out.CanFloat():
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, misfit
+		}
+		out.SetFloat(f)
 	case out.CanInt(), out.CanUint():
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -256,6 +266,8 @@ func describeType(typ reflect.Type) string {
 		return "a string"
 	case typ.Kind() == reflect.Bool:
 		return "true or false"
+	case typ.Kind() == reflect.Float64:
+		return "a number"
 	case typ.Kind() == reflect.Slice:
 		return "a list"
 	case typ.Kind() == reflect.Map:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -53,6 +54,9 @@ func (l *loader) validate(cfg Config) {
 	if cfg.Webhooks.Listen == cfg.Admin.Listen && !strings.HasSuffix(cfg.Admin.Listen, ":0") && cfg.Admin.Listen != "" {
 		l.check("webhooks.listen", fmt.Errorf("is admin.listen's %q too; give it a port of its own", cfg.Admin.Listen))
 	}
+
+	l.check("tracing.endpoint", endpointProblem(cfg.Tracing.Endpoint))
+	l.check("tracing.sample_ratio", ratioProblem(cfg.Tracing.SampleRatio))
 
 	l.check("log.level", choiceProblem(cfg.Log.Level, "debug", "info", "warn", "error"))
 	l.check("log.format", choiceProblem(cfg.Log.Format, "text", "json"))
@@ -234,6 +238,27 @@ func leaseProblem(lease, poll time.Duration) error {
 			shortDuration(lease), shortDuration(poll), shortDuration(2*poll))
 	}
 	return nil
+}
+
+func endpointProblem(endpoint string) error {
+	if endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return errors.New(`is no URL; write where OTLP is received over HTTP, such as "http://127.0.0.1:4318"`)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("has more in it than a host and a path; what the receiver wants beside goes to the variable OTEL_EXPORTER_OTLP_HEADERS")
+	}
+	return nil
+}
+
+func ratioProblem(ratio float64) error {
+	if ratio > 0 && ratio <= 1 {
+		return nil
+	}
+	return fmt.Errorf("is %v; write a number above 0, such as 0.01, and at most 1", ratio)
 }
 
 func pathProblem(path string) error {

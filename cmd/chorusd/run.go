@@ -45,6 +45,12 @@ type before struct {
 	issued harmonic.Seq
 }
 
+// process is what all runs of one have.
+type process struct {
+	admin  *admin
+	tracer relay.Tracer // nil: nothing is traced
+}
+
 // runOn runs until ctx ends, or for as long as what ends a run is something
 // that the next one may go on after. All the time it tells how it does.
 func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) error {
@@ -54,7 +60,16 @@ func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	a := newAdmin(ctx, cfg.Admin)
+	p := process{admin: newAdmin(ctx, cfg.Admin)}
+	if cfg.Tracing.Endpoint != "" {
+		t, err := newTracing(ctx, cfg.Tracing, log)
+		if err != nil {
+			closeListener(l)
+			return err
+		}
+		defer t.close(ctx)
+		p.tracer = t
+	}
 	// It ends after the last run: how far that comes is worth seeing until then.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	group, failed := errgroup.WithContext(serving)
@@ -63,20 +78,20 @@ func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) er
 	defer context.AfterFunc(failed, stopWork)()
 	group.Go(func() error {
 		defer stopServing()
-		return runs(work, cfg, startOver, a, log)
+		return runs(work, cfg, startOver, p, log)
 	})
 	if l != nil {
-		group.Go(func() error { return a.serve(failed, l) })
+		group.Go(func() error { return p.admin.serve(failed, l) })
 	}
 	return group.Wait()
 }
 
 // runs is a run after the other.
-func runs(ctx context.Context, cfg Config, startOver bool, a *admin, log *slog.Logger) error {
+func runs(ctx context.Context, cfg Config, startOver bool, p process, log *slog.Logger) error {
 	b := before{startOver: startOver}
 	for {
-		err := run(ctx, cfg, &b, a, log)
-		a.running.Store(nil)
+		err := run(ctx, cfg, &b, p, log)
+		p.admin.running.Store(nil)
 		switch {
 		case ctx.Err() != nil:
 			return err
@@ -98,7 +113,7 @@ func runs(ctx context.Context, cfg Config, startOver bool, a *admin, log *slog.L
 
 // run is the daemon's life. It goes by what was before, and notes how far it
 // came itself.
-func run(ctx context.Context, cfg Config, b *before, a *admin, log *slog.Logger) error {
+func run(ctx context.Context, cfg Config, b *before, p process, log *slog.Logger) error {
 	log.Info("starting", "version", version)
 	x, err := examineUntilReachable(ctx, cfg, log)
 	if err != nil {
@@ -138,7 +153,7 @@ func run(ctx context.Context, cfg Config, b *before, a *admin, log *slog.Logger)
 	parts := relay.Parts{
 		Source: source, NewReader: func() relay.Reader { return binlog.NewReader(x.binlog, x.server) },
 		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper, Backlog: binlog.NewBacklog(x.binlog, x.server),
-		Logger: log, Registerer: registry,
+		Tracer: p.tracer, Logger: log, Registerer: registry,
 	}
 	registerPublisher(registry, x.publisher)
 	if x.policies != nil { // else it would be no nil interface
@@ -146,7 +161,7 @@ func run(ctx context.Context, cfg Config, b *before, a *admin, log *slog.Logger)
 		registerPolicies(registry, x.policies)
 	}
 	r := relay.New(start, parts)
-	a.running.Store(&running{r, registry})
+	p.admin.running.Store(&running{r, registry})
 
 	// The server ends after the relay.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
