@@ -7,6 +7,7 @@ import (
 
 	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/redisstate"
+	"github.com/chorusd/chorusd/tools/services"
 )
 
 // TestTooLarge has a record that is too large: a client gets a pointer to it,
@@ -128,4 +129,20 @@ func (s *stack) setAside(t *testing.T, table, key string, channels ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestWidestRow: check says which table has a row that is too large, by its key.
+func TestWidestRow(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind services.Kind) {
+		s := newStack(t, onServers{kind: kind}, largeTables, "CREATE TABLE notes (id INT PRIMARY KEY, user_id INT, body VARCHAR(5000))")
+		s.db.MustExec(t, "INSERT INTO notes VALUES (1, 7, 'a'), (2, 7, REPEAT('x', 4000)), (3, 7, 'b')")
+		const warning = "tables.notes: the row with the key [2] is too large for the Pusher server, so clients get a pointer in its place"
+		if code, out := s.run(t, "check"); code != 0 || strings.Contains(out, "too large") {
+			t.Errorf("check exits with %d:\n%s", code, out)
+		}
+		code, out := s.run(t, "check", "--pusher.max_data_bytes=3000")
+		if code != 0 || !strings.Contains(out, warning) || !strings.Contains(out, "the server takes 3000; raise eventLimits.maxPayloadInKb") || strings.Contains(out, "xxx") {
+			t.Errorf("check exits with %d, and does not say %q:\n%s", code, warning, out)
+		}
+	})
 }

@@ -232,6 +232,7 @@ func checkCommand() *cobra.Command {
 	cmd := configured("check", "Check the configuration, the servers, the grants and the mapping", func(cmd *cobra.Command, cfg Config) error {
 		x := examine(cmd.Context(), cfg, slog.New(slog.DiscardHandler))
 		defer x.close()
+		x.examineWidest(cmd.Context(), cfg)
 		for _, line := range x.warnings.lines() {
 			if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning:", line); err != nil {
 				return err
