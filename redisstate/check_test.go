@@ -189,6 +189,7 @@ var uses = []struct {
 	{"Clock", func(ctx context.Context, s *Store) error { return second(s.Clock(ctx)) }, false},
 	{"SetAside", func(ctx context.Context, s *Store) error { return s.SetAside(ctx, DeadLetter{ID: "x"}) }, true},
 	{"DeadLetters", func(ctx context.Context, s *Store) error { return second(s.DeadLetters(ctx)) }, false},
+	{"CountDeadLetters", func(ctx context.Context, s *Store) error { return second(s.CountDeadLetters(ctx)) }, false},
 	{"RemoveLetters", func(ctx context.Context, s *Store) error {
 		letters, err := s.DeadLetters(ctx)
 		return errors.Join(err, s.RemoveLetters(ctx, letters))

@@ -128,6 +128,15 @@ func (s *Store) DeadLetters(ctx context.Context) ([]DeadLetter, error) {
 	return letters, nil
 }
 
+// CountDeadLetters says how many there are.
+func (s *Store) CountDeadLetters(ctx context.Context) (int, error) {
+	var kept *redis.IntCmd
+	if err := s.read(ctx, func(p redis.Pipeliner) { kept = p.HLen(ctx, s.keys.deadLetters) }); err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return int(kept.Val()), nil
+}
+
 func (s *Store) readLetters(ctx context.Context) (map[string]DeadLetter, error) {
 	var stored *redis.MapStringStringCmd
 	if err := s.read(ctx, func(p redis.Pipeliner) { stored = p.HGetAll(ctx, s.keys.deadLetters) }); err != nil {

@@ -108,6 +108,9 @@ func testLettersAreRemoved(t *testing.T, on setup) {
 	if len(got) != 2 || got[0].Key != "[2]" || got[1].Key != "[3]" {
 		t.Errorf("left are %+v, want [2] and [3]", got)
 	}
+	if n, err := s.CountDeadLetters(t.Context()); err != nil || n != len(got) {
+		t.Errorf("%d are counted, %v; want %d", n, err, len(got))
+	}
 }
 
 // testRetryIsAsked by another process, whether or not a daemon runs.

@@ -116,15 +116,17 @@ func (r *Relay) resend(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if !r.mayRefill() {
-			continue
-		}
 		var wanted bool
-		err := r.persist(ctx, func(ctx context.Context) (err error) {
+		err := r.persist(ctx, func(ctx context.Context) error {
+			kept, err := r.state.CountDeadLetters(ctx)
+			if err != nil {
+				return err
+			}
+			r.metrics.deadLetters.Set(float64(kept))
 			wanted, err = r.state.RetryAsked(ctx)
 			return err
 		})
-		if err == nil && (wanted || !started) {
+		if err == nil && r.mayRefill() && (wanted || !started) {
 			started = true
 			err = r.resendLetters(ctx, wanted)
 		}

@@ -154,6 +154,8 @@ func TestDeadLettersAreSentAgain(t *testing.T) {
 	if got := r.letters(); len(got) != 1 || got[0].Key != "[2]" {
 		t.Fatalf("set aside %+v, want [2] still", got)
 	}
+	counted := func() float64 { return r.sample("chorusd_dead_letters", "").GetGauge().GetValue() }
+	eventually(t, "it is counted", func() bool { return counted() == 1 })
 	refuses.Store(false)
 	r.commit(put(2, 7)) // newer than what was set aside
 	r.caughtUp()
@@ -163,6 +165,7 @@ func TestDeadLettersAreSentAgain(t *testing.T) {
 	if got := r.letters(); len(got) != 0 {
 		t.Errorf("set aside %+v, want nothing", got)
 	}
+	eventually(t, "nothing is counted", func() bool { return counted() == 0 })
 	got := r.on(userChannel(7))
 	if want := []string{"create 1 v1", "update 2 v3", "update 2 v3"}; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)

@@ -15,7 +15,7 @@ import (
 type metrics struct {
 	transactions, changes, refilled, channelMessages, circuitOpened     prometheus.Counter
 	harmonics, control, requests, setAside, pointers, unroutable, polls *prometheus.CounterVec
-	saved                                                               prometheus.Gauge
+	saved, deadLetters                                                  prometheus.Gauge
 	requestTime                                                         prometheus.Histogram
 	latency                                                             [stages]prometheus.Observer
 }
@@ -74,6 +74,9 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 		saved: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "chorusd", Name: "checkpoint_saved_seconds", Help: "When the checkpoint was last saved, in seconds since the Unix epoch.",
 		}),
+		deadLetters: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "chorusd", Name: "dead_letters", Help: "Records that are set aside, see chorusd deadletters.",
+		}),
 		requestTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "chorusd", Name: "request_seconds", Buckets: requestBuckets, Help: "Time that one publish request took, whatever came of it.",
 		}),
@@ -82,7 +85,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 		m.latency[s] = latency.WithLabelValues(s.String())
 	}
 	reg.MustRegister(m.transactions, m.changes, m.refilled, m.channelMessages, m.circuitOpened, m.harmonics, m.control, m.requests, m.setAside,
-		m.pointers, m.unroutable, m.polls, m.saved, m.requestTime, latency, newStatusCollector(r))
+		m.pointers, m.unroutable, m.polls, m.saved, m.deadLetters, m.requestTime, latency, newStatusCollector(r))
 	m.begin(r)
 	return m
 }
