@@ -95,6 +95,9 @@ func (e *Error) Retryable() bool { return e.Class != Refused }
 
 // hint names what an operator has to look at.
 func (e *Error) hint() string {
+	if e.Class == Refused && e.Status == http.StatusRequestEntityTooLarge {
+		return "the server takes less than is known here: raise its limit, or lower pusher.max_data_bytes or pusher.max_request_bytes to it"
+	}
 	if e.Class != Misconfigured {
 		return ""
 	}

@@ -105,8 +105,8 @@ func TestServerThatTakesLess(t *testing.T) {
 	if got, want := r.on(userChannel(7)), []string{"create 1 v1", "pointer", "create 3 v2"}; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
-	if l := r.letters(); len(l) != 1 || l[0].Key != "[2]" || l[0].Limits == "" {
-		t.Errorf("set aside %+v, want [2]", l)
+	if l := r.letters(); len(l) != 1 || l[0].Key != "[2]" || l[0].Limits == "" || !strings.Contains(l[0].Reason, "lower pusher.max_data_bytes or pusher.max_request_bytes") {
+		t.Errorf("set aside %+v, want [2] with what to change", l)
 	}
 }
 
