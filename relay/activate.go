@@ -223,7 +223,9 @@ func (r *Relay) load(ctx context.Context, loads []audience.Load, after binlog.Po
 	}
 }
 
-// deactivate closes channels that a poll lacked when their lease had ended.
+// deactivate closes channels that a poll lacked when their lease had ended, but
+// for those to which something is on its way: whoever comes back may get that,
+// and has to get what comes after it.
 func (r *Relay) deactivate(ctx context.Context, p poll, seen map[string]bool) error {
 	r.mu.Lock()
 	var gone []string
@@ -238,6 +240,7 @@ func (r *Relay) deactivate(ctx context.Context, p poll, seen map[string]bool) er
 	}
 	slices.Sort(gone)
 	err := r.between(ctx, func(context.Context) error {
+		gone = slices.DeleteFunc(gone, r.queue.holds)
 		for _, name := range gone {
 			if template, key, ok := r.mapper.UserOf(name); ok {
 				r.audience.Close(key, template, name)

@@ -197,6 +197,51 @@ func TestChannelsThatComeAndGo(t *testing.T) {
 	}
 }
 
+// TestChannelStaysWhileSomethingIsOnItsWay: a client comes back while a message
+// is under way that was sent before it left, and is older than what it has
+// loaded meanwhile. What has become of the record since must follow.
+func TestChannelStaysWhileSomethingIsOnItsWay(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.subscribe(7)
+	r.poll()
+	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
+	begun, pass := make(chan struct{}, 1), make(chan struct{})
+	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+		select {
+		case <-pass:
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	})
+	r.commit(put(1, 7))
+	<-begun
+	r.unsubscribe(7)
+	left := time.Now()
+	eventually(t, "it is away for longer than a lease", func() bool { return time.Since(left) > 2*r.cfg.Lease })
+	r.poll()
+	r.commit(put(1, 8))
+	for range 3 { // nothing is kept any more of what was before these
+		r.poll()
+	}
+	r.subscribe(7)
+	close(pass)
+	eventually(t, "the message is there", func() bool { return len(r.on(userChannel(7))) > 0 })
+	r.poll()
+	r.caughtUp()
+	r.same(7)
+	r.unsubscribe(7)
+	eventually(t, "the channel is closed", func() bool {
+		r.poll()
+		return !r.isActive(7)
+	})
+}
+
 // TestClientsThatComeBackAfterTheStart: while the relay was down, the server
 // may have restarted, and its clients come back later than the relay does.
 func TestClientsThatComeBackAfterTheStart(t *testing.T) {

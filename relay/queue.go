@@ -256,6 +256,14 @@ func (q *queue) finish(batch []*message) {
 	}
 }
 
+// holds says whether a channel has messages that are unfinished.
+func (q *queue) holds(name string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lines[name]
+	return l != nil && (l.busy || len(l.messages) > 0)
+}
+
 // depth is how many messages are unfinished.
 func (q *queue) depth() int {
 	q.mu.Lock()
