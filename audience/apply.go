@@ -127,13 +127,14 @@ func (s *State) applyMember(p memberPlan, c *binlog.Change, note func(Note) erro
 		}
 	}
 	// Who reads his memberships by a clock that is ahead may have found what a
-	// row gives soon, and not what it soon gives no more.
+	// row gives soon, and not what it soon gives no more: that ends with what
+	// another row gives from then on, too.
 	near := s.now + s.lead
 	same := had && has && was.user == is.user && was.scope == is.scope
 	if same && was.lasts(s.now, near) && is.lasts(s.now, near) {
 		return nil
 	}
-	had, has = had && (was.holds(s.now) || was.holds(near)), has && is.holds(s.now)
+	had, has = had && was.holdsOnce(s.now, near), has && is.holdsOnce(s.now, near)
 	if had {
 		if err := note(Note{User: was.user, Scope: was.scope}); err != nil || same {
 			return err

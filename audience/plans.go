@@ -76,6 +76,9 @@ func (b bound) holds(now int64) bool { return !b.timed || (now >= b.at) == b.gai
 // lasts says whether the grant holds from one time to another.
 func (b bound) lasts(from, to int64) bool { return b.holds(from) && b.holds(to) }
 
+// holdsOnce says whether it does at some time from one to another.
+func (b bound) holdsOnce(from, to int64) bool { return b.holds(from) || b.holds(to) }
+
 // ahead says whether the clock has still to cross the bound.
 func (b bound) ahead(now int64) bool { return b.timed && now < b.at }
 
