@@ -44,14 +44,22 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 		return err
 	}
 	event := pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: r.payload}
-	if h.Operation == harmonic.Delete && r.isTooLarge(event) {
-		if event.Data, err = h.Plan.AppendGone(r.payload[:0], t.id, at, t.key); err != nil {
-			return err
+	var misfit error
+	switch {
+	case h.Operation == harmonic.Delete:
+		if r.misfit(event) != nil {
+			if event.Data, err = h.Plan.AppendGone(r.payload[:0], t.id, at, t.key); err != nil {
+				return err
+			}
+		}
+	case len(event.Data) > scratchKept: // or it is found out when it is sent
+		if misfit = r.misfit(event); misfit != nil {
+			event.Data = nil
 		}
 	}
 	event.Data = bytes.Clone(event.Data)
 	m := &message{
-		Event: event, id: t.id, operation: h.Operation, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
+		Event: event, misfit: misfit, id: t.id, operation: h.Operation, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
 		committed: c.Time,
 	}
 	if err := r.queue.reserve(ctx, m.Event); err != nil {

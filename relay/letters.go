@@ -17,11 +17,14 @@ import (
 // What the Pusher server does not take is set aside. It holds up nobody, and is
 // sent again, as it is then, when it may be taken or an operator wants it.
 
-// isTooLarge says whether an event is too large for one of its channels.
-func (r *Relay) isTooLarge(e pusher.Event) bool {
+// misfit is why an event is too large for one of its channels; nil if it is not.
+func (r *Relay) misfit(e pusher.Event) error {
 	longest := slices.MaxFunc(e.Channels, func(a, b string) int { return len(a) - len(b) })
 	e.Channels = []string{longest}
-	return tooLarge(r.publisher.Fits([]pusher.Event{e}))
+	if err := r.publisher.Fits([]pusher.Event{e}); tooLarge(err) {
+		return err
+	}
+	return nil
 }
 
 // tooLarge says whether that is why an event is not sent, or not taken.

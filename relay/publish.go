@@ -83,6 +83,9 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 	if len(batch) == 1 {
 		return r.sendAlone(ctx, batch[0])
 	}
+	if slices.ContainsFunc(batch, func(m *message) bool { return m.misfit != nil }) {
+		return r.sendEach(ctx, batch)
+	}
 	events := make([]pusher.Event, len(batch))
 	for i, m := range batch {
 		events[i] = m.Event
@@ -91,6 +94,10 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 	if !isRefusal(err) {
 		return err
 	}
+	return r.sendEach(ctx, batch)
+}
+
+func (r *Relay) sendEach(ctx context.Context, batch []*message) error {
 	for _, m := range batch {
 		if err := r.sendAlone(ctx, m); err != nil {
 			return err
@@ -101,6 +108,9 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 
 // sendAlone sends a message, in as many requests as its channels take.
 func (r *Relay) sendAlone(ctx context.Context, m *message) error {
+	if m.misfit != nil {
+		return r.refused(ctx, m, m.misfit)
+	}
 	cut, err := r.publisher.Cut(m.Event)
 	if err != nil {
 		m.Data = nil // it may be what it is too large by

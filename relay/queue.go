@@ -22,6 +22,7 @@ type acknowledger interface {
 // message is an event on its way to the server.
 type message struct {
 	pusher.Event
+	misfit     error // why it is too large to be sent; its data is not kept then
 	id         harmonic.ID
 	operation  harmonic.Operation // of a record, which has table and key, too
 	table, key string             // the table's ID, see mapping.Plan
