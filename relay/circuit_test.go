@@ -260,6 +260,18 @@ func (r *rig) repairs() (due time.Time) {
 	return due
 }
 
+// failOnce has one request fail, delivered or not, and then none.
+func (r *rig) failOnce(delivered bool, failure *pusher.Error) {
+	failed := false
+	r.onAnswer(func(context.Context, []pusher.Event) (bool, error) {
+		if !failed {
+			failed = true
+			return delivered, failure
+		}
+		return true, nil
+	})
+}
+
 // TestCertainOutcomeIsNotRepaired: what has not reached the server was sent once.
 func TestCertainOutcomeIsNotRepaired(t *testing.T) {
 	for _, failure := range []*pusher.Error{{Op: "publish", Class: pusher.Unsent}, {Op: "publish", Class: pusher.Unavailable, Status: 429}} {
@@ -267,14 +279,7 @@ func TestCertainOutcomeIsNotRepaired(t *testing.T) {
 		r.subscribe(7)
 		r.start()
 		r.poll()
-		failed := false
-		r.onAnswer(func(context.Context, []pusher.Event) (bool, error) {
-			if !failed {
-				failed = true
-				return false, failure
-			}
-			return true, nil
-		})
+		r.failOnce(false, failure)
 		r.commit(put(1, 7))
 		r.caughtUp()
 		if got, want := r.on(userChannel(7)), []string{"create 1 v1"}; !slices.Equal(got, want) {
@@ -290,14 +295,7 @@ func TestRepairWaits(t *testing.T) {
 	r.subscribe(7)
 	r.start()
 	r.poll()
-	failed := false
-	r.onAnswer(func(context.Context, []pusher.Event) (bool, error) {
-		if !failed {
-			failed = true
-			return true, &pusher.Error{Op: "publish", Class: pusher.Unavailable, Status: 502}
-		}
-		return true, nil
-	})
+	r.failOnce(true, &pusher.Error{Op: "publish", Class: pusher.Unavailable, Status: 502})
 	r.commit(put(1, 7))
 	if wait := time.Until(r.repairs()); wait < time.Hour/2 {
 		t.Fatalf("the repair is due in %s, want an hour", wait)

@@ -23,14 +23,9 @@ func (v *soonView) IsMember(u *mapping.User, scope mapping.ScopeKey) bool {
 }
 
 func (v *soonView) Members(scope mapping.ScopeKey, at *mapping.Spot) []*mapping.User {
-	return withSoon(v.View.Members(scope, at), v.View, scope)
-}
-
-// withSoon are members of a scope, and those who soon are.
-func withSoon(members []*mapping.User, view audience.View, scope mapping.ScopeKey) []*mapping.User {
-	members = slices.Clip(members)
-	for _, u := range view.Soon(scope) {
-		if !view.IsMember(u, scope) {
+	members := slices.Clip(v.View.Members(scope, at))
+	for _, u := range v.Soon(scope) {
+		if !v.View.IsMember(u, scope) {
 			members = append(members, u)
 		}
 	}

@@ -21,12 +21,17 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
+// countersOf makes counters of what a part of the process counts by itself.
+func countersOf[S any](part string, stats func() S) func(name, help string, of func(S) int64) prometheus.Collector {
+	return func(name, help string, of func(S) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "chorusd", Subsystem: part, Name: name, Help: help},
+			func() float64 { return float64(of(stats())) })
+	}
+}
+
 // registerPublisher has the traffic with the Pusher server served.
 func registerPublisher(reg prometheus.Registerer, c *pusher.Client) {
-	counter := func(name, help string, of func(pusher.Stats) int64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "chorusd", Subsystem: "pusher", Name: name, Help: help},
-			func() float64 { return float64(of(c.Stats())) })
-	}
+	counter := countersOf("pusher", c.Stats)
 	reg.MustRegister(
 		counter("sent_bytes_total", "Bytes of the bodies of requests to the Pusher server.", func(s pusher.Stats) int64 { return s.Sent }),
 		counter("received_bytes_total", "Bytes of the bodies of its answers.", func(s pusher.Stats) int64 { return s.Received }),
@@ -35,10 +40,7 @@ func registerPublisher(reg prometheus.Registerer, c *pusher.Client) {
 
 // registerPolicies has the metrics of the questions to the app served.
 func registerPolicies(reg prometheus.Registerer, c *policy.Client) {
-	counter := func(name, help string, of func(policy.Stats) int64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "chorusd", Subsystem: "policy", Name: name, Help: help},
-			func() float64 { return float64(of(c.Stats())) })
-	}
+	counter := countersOf("policy", c.Stats)
 	reg.MustRegister(
 		counter("requests_total", "Requests to the app's policies.", func(s policy.Stats) int64 { return s.Requests }),
 		counter("failed_requests_total", "Requests to the app's policies without an answer that could be used.", func(s policy.Stats) int64 { return s.Failed }),
