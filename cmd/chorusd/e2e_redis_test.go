@@ -239,11 +239,16 @@ func TestRedisFailover(t *testing.T) {
 			// The Redis that took over may lack the last writes: then chorusd
 			// notices that, and goes on from the checkpoint that it has.
 			eventually(t, "the checkpoint covers all that was committed", func() bool {
-				_, at, err := s.tryCheckpoint(t) // not every node may know yet who has taken over
+				_, at, err := s.tryCheckpoint(t)
 				return err == nil && lastTransaction(t, at.GTIDs)-l.before == l.committed()
 			})
 			d.terminate(t)
-			_, at := s.checkpoint(t)
+			var at place
+			eventually(t, "the checkpoint can be read", func() bool { // not every node may know yet who has taken over
+				var err error
+				_, at, err = s.tryCheckpoint(t)
+				return err == nil
+			})
 			if covered := lastTransaction(t, at.GTIDs) - l.before; covered != l.committed() {
 				t.Errorf("the checkpoint covers %d transactions, want all %d", covered, l.committed())
 			}

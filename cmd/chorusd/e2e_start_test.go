@@ -208,10 +208,10 @@ func TestStartThatIsNotThere(t *testing.T) {
 	s.db.MustExec(t, "INSERT INTO notes VALUES (2, 7, 'read')")
 	c := s.subscribe(t, "chorus.user.7")
 	s.start(t, "--start-over", fmt.Sprintf("--mysql.start=%s:%d", file, offset))
-	c.await(t, "chorus.user.7", 2)
-	if got, want := c.texts("chorus.user.7")[1], `create notes 2 {"id":2,"user_id":7,"body":"read"}`; got != want {
-		t.Errorf("after the message to load again comes %q, want %q", got, want)
-	}
+	// What is live may come before the message to load again, which then
+	// says more than it has to.
+	c.awaitHarmonics(t, "chorus.user.7", `create notes 2 {"id":2,"user_id":7,"body":"read"}`)
+	c.awaitReloads(t, "chorus.user.7", 1)
 }
 
 // TestSharedRedis runs two apps on one Redis, each with a prefix of its own.
