@@ -45,6 +45,7 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 	}
 	change := r.past.changes
 	channels := map[string][]string{} // by item
+	var left []string
 	add := func(s selection, u *mapping.User) {
 		item := s.item("").Key
 		for _, name := range u.Channels {
@@ -62,6 +63,7 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		if !same {
 			r.past.unknown[u.Is.Key] = true // nothing was told on the new ones
 		}
+		left = append(left, leftBehind(u.Was, u.Is)...)
 		r.past.had(change, u.Is.Key, u.Was.Subject.Attributes)
 		for _, s := range r.byAttributes(u.Is) {
 			s.All = same
@@ -77,10 +79,30 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		names := slices.Sorted(slices.Values(channels[item]))
 		starts = append(starts, redisstate.JobStart{Channels: slices.Compact(names), Items: []redisstate.RecordKey{{Key: item}}})
 	}
+	if len(left) > 0 {
+		starts = append(starts, redisstate.JobStart{Channels: left, Items: []redisstate.RecordKey{r.reloadItem()}})
+	}
 	defer r.makes()()
 	made, err := r.makeJobs(ctx, starts)
 	r.list(made)
 	return err
+}
+
+// leftBehind are the channels that are not a user's own any more, since their
+// names bear attributes that have changed. Clients there get nothing from now
+// on, so they are told to load again.
+func leftBehind(was, is *mapping.User) (names []string) {
+	for i, name := range was.Channels {
+		if name != "" && is.Channels[i] != name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// reloadItem tells a job's channels to load everything again.
+func (r *Relay) reloadItem() redisstate.RecordKey {
+	return redisstate.RecordKey{Key: string(r.reload("").AppendJSON(nil))}
 }
 
 // byAttributes are the rows that a user may see by other attributes than

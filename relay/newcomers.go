@@ -105,10 +105,15 @@ func (r *Relay) arrived(in *newcomers, user mapping.UserKey, crossed []audience.
 	}
 	theirs := false
 	for _, name := range in.names[user] {
-		if template, _, _ := r.mapper.UserOf(name); u.Channels[template] == name { // else it is somebody else's name
+		if template, _, _ := r.mapper.UserOf(name); u.Channels[template] == name {
 			in.missed = append(in.missed, missed{name, streams})
 			theirs = true
+			continue
 		}
+		// The user's own bears other attributes: nothing comes on this one.
+		n := in.number(mapping.ScopeKey(channelStream + name))
+		in.items[n] = []redisstate.RecordKey{r.reloadItem()}
+		in.missed = append(in.missed, missed{name, []uint32{n}})
 	}
 	for _, c := range crossed {
 		if theirs && c.At.After(r.completeAt) {

@@ -62,11 +62,14 @@ visible_to = ["tenant:{tenant_id}"]
 		w.step(t, "another of her own", told{anns: {todo("create", own, ann, "hers")}},
 			fmt.Sprintf("INSERT INTO todos VALUES ('%s', '%s', 'hers')", own, ann))
 		w.step(t, "a user changes the tenant, and with it the channel", told{
-			foreign: {fmt.Sprintf(`delete orders "%[1]s" {"id":"%[1]s"}`, ann), order("update", bob, 2), todo("update", own, ann, "hers")},
+			anns: {"reload"}, foreign: {fmt.Sprintf(`delete orders "%[1]s" {"id":"%[1]s"}`, ann), order("update", bob, 2), todo("update", own, ann, "hers")},
 		}, fmt.Sprintf("UPDATE users SET tenant_id = 2 WHERE id = '%s'", ann))
 		w.step(t, "the channel of before is nobody's", told{
 			bobs: {order("update", bob, 3)}, foreign: {order("update", bob, 3), todo("update", own, ann, "done")},
 		}, "UPDATE orders SET number = number + 1", fmt.Sprintf("UPDATE todos SET title = 'done' WHERE id = '%s'", own))
 		w.daemon.terminate(t)
+		// Who listens there when chorusd begins is told as well.
+		s.start(t)
+		w.client.awaitReloads(t, anns, 2)
 	})
 }
