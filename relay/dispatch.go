@@ -68,8 +68,8 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	m.owner.add()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue.push(m)
 	r.metrics.came(stageRouted, m.committed, time.Now())
+	r.queue.push(m)
 	r.chunk.told(m)
 	return nil
 }
