@@ -26,6 +26,7 @@ type circuit struct {
 	opened prometheus.Counter
 
 	mu       sync.Mutex
+	told     outcomes // of all requests
 	open     bool
 	failures int       // in a row, up to the one that opened it
 	began    time.Time // when the first of them was begun
@@ -48,6 +49,8 @@ func newCircuit(log *slog.Logger, opened prometheus.Counter) *circuit {
 type attempt struct {
 	begun time.Time
 	probe bool
+	// suspect says that its failure may say nothing of the server.
+	suspect bool
 }
 
 // enter waits until a request may be made.
@@ -120,6 +123,7 @@ func renew(c *chan struct{}) {
 func (c *circuit) answer() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.told.answered++
 	c.answered, c.failures = time.Now(), 0
 	if c.open {
 		c.open, c.probing = false, false
@@ -135,6 +139,7 @@ func (c *circuit) fail(a attempt, cause *pusher.Error) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.told.failed++
 	if at := now.Add(cause.RetryAfter); cause.RetryAfter > 0 && at.After(c.asked) {
 		c.asked = at
 	}
@@ -143,7 +148,7 @@ func (c *circuit) fail(a attempt, cause *pusher.Error) {
 		c.probing, c.next = false, now.Add(backoff(c.probes))
 		c.probes++
 		renew(&c.free)
-	case !c.open && !a.begun.Before(c.answered):
+	case !c.open && !a.suspect && !a.begun.Before(c.answered):
 		if c.failures++; c.failures == 1 {
 			c.began = a.begun
 		}
@@ -167,6 +172,13 @@ func (c *circuit) giveUp(a attempt) {
 		c.probing = false
 		renew(&c.free)
 	}
+}
+
+// outcomes is what came of all requests.
+func (c *circuit) outcomes() outcomes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told
 }
 
 // closed says whether the server works, as far as is known.

@@ -532,8 +532,11 @@ func (s *server) Publish(ctx context.Context, events []pusher.Event) error {
 
 // deliver gives an event to the subscribers of its channels; s.mu is held.
 func (s *server) deliver(e pusher.Event) {
-	if e.Name == harmonic.EventControl {
+	switch e.Name {
+	case harmonic.EventControl:
 		s.control(e)
+		return
+	case probeName: // on a channel that nobody is on
 		return
 	}
 	h, err := harmonic.Parse(e.Data)

@@ -35,39 +35,43 @@ func tooLarge(err error) bool {
 }
 
 // refused sets a message aside that can never be sent as it is. Of one that is
-// too large clients get a pointer to the record.
+// too large, or not answered, clients get a pointer to the record.
 func (r *Relay) refused(ctx context.Context, m *message, cause error) error {
 	large := tooLarge(cause)
-	if !large && !isRefusal(cause) {
+	if !large && !isNotTaken(cause) {
 		return fmt.Errorf("publish %s of %s: %w", m.Name, m.table, cause)
 	}
 	r.metrics.setAside.WithLabelValues(r.mapper.NameOf(m.table)).Inc()
-	r.sayOnce(m, large, cause)
+	r.sayOnce(m, cause)
 	letter := redisstate.DeadLetter{Table: m.table, Key: m.key, Channels: m.Channels, ID: m.id.String(), Reason: cause.Error()}
 	if large {
 		letter.Limits = r.publisher.Limits().String()
 	}
-	if err := r.setAside(ctx, letter); err != nil || !large || m.operation == 0 {
+	if err := r.setAside(ctx, letter); err != nil || m.operation == 0 || !large && !isUnanswered(cause) {
 		return err
 	}
 	return r.point(ctx, m)
 }
 
 // sayOnce logs that a message is set aside, once for each table and reason.
-func (r *Relay) sayOnce(m *message, large bool, cause error) {
+func (r *Relay) sayOnce(m *message, cause error) {
+	large, unanswered := tooLarge(cause), isUnanswered(cause)
 	said := struct {
-		table string
-		large bool
-	}{m.table, large}
+		table             string
+		large, unanswered bool
+	}{m.table, large, unanswered}
 	if _, again := r.setAsideOnce.LoadOrStore(said, true); again {
 		return
 	}
 	log := r.log.With("table", m.table, "key", m.key, "error", cause)
-	if large {
+	switch {
+	case large:
 		log.Error("a record is too large to publish: clients get a pointer to it, and it is set aside (see chorusd deadletters); this is said once per table")
-		return
+	case unanswered:
+		log.Error("a record is never answered while others are: clients get a pointer to it, and it is set aside (see chorusd deadletters); this is said once per table")
+	default:
+		log.Error("a record cannot be published and is set aside (see chorusd deadletters); this is said once per table")
 	}
-	log.Error("a record cannot be published and is set aside (see chorusd deadletters); this is said once per table")
 }
 
 func (r *Relay) setAside(ctx context.Context, letter redisstate.DeadLetter) error {
@@ -85,11 +89,16 @@ func (r *Relay) point(ctx context.Context, m *message) error {
 		return fmt.Errorf("make a pointer to a record of %s: %w", m.table, err)
 	}
 	for _, e := range cut {
-		switch err := r.deliver(ctx, []*message{m}, []pusher.Event{e}); {
-		case err == nil:
-			r.metrics.pointers.WithLabelValues(name).Inc()
-		case !isRefusal(err):
+		taken := true
+		err := r.inParts(ctx, m, e, func(pusher.Event, error) error {
+			taken = false
+			return nil
+		})
+		if err != nil {
 			return fmt.Errorf("publish a pointer to a record of %s: %w", m.table, err)
+		}
+		if taken {
+			r.metrics.pointers.WithLabelValues(name).Inc()
 		}
 	}
 	return nil

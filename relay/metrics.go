@@ -13,11 +13,11 @@ import (
 // which a test compares with what is served. Samples whose labels are known are
 // there from the start, so that a rate of the first one is right, too.
 type metrics struct {
-	transactions, changes, refilled, channelMessages, circuitOpened     prometheus.Counter
-	harmonics, control, requests, setAside, pointers, unroutable, polls *prometheus.CounterVec
-	saved, deadLetters                                                  prometheus.Gauge
-	requestTime                                                         prometheus.Histogram
-	latency                                                             [stages]prometheus.Observer
+	transactions, changes, refilled, channelMessages, circuitOpened, unanswered prometheus.Counter
+	harmonics, control, requests, setAside, pointers, unroutable, polls         *prometheus.CounterVec
+	saved, deadLetters                                                          prometheus.Gauge
+	requestTime                                                                 prometheus.Histogram
+	latency                                                                     [stages]prometheus.Observer
 }
 
 // stage is a place that a change comes to on its way from its commit.
@@ -64,6 +64,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 		refilled:        counter("refilled_total", "Records sent by refills: to channels that were just opened, and to those who see other rows than before."),
 		channelMessages: counter("channel_messages_total", "Messages that the Pusher server has accepted, each as often as it has channels."),
 		circuitOpened:   counter("circuit_opened_total", "Times that the Pusher server was found to fail, so that one request at a time tried whether it was back."),
+		unanswered:      counter("unanswered_total", "Publish requests that were not answered while others were, so that what they held was sent in smaller ones, or set aside."),
 		harmonics:       vector("harmonics_total", "Harmonics mapped, whether anybody got them or not.", "table", "operation"),
 		control:         vector("control_messages_total", "Control messages made, such as reset and schema, whether anybody got them or not.", "type"),
 		requests:        vector("requests_total", "Publish requests by outcome.", "outcome"),
@@ -84,7 +85,7 @@ func newMetrics(r *Relay, reg prometheus.Registerer) *metrics {
 	for s := range stages {
 		m.latency[s] = latency.WithLabelValues(s.String())
 	}
-	reg.MustRegister(m.transactions, m.changes, m.refilled, m.channelMessages, m.circuitOpened, m.harmonics, m.control, m.requests, m.setAside,
+	reg.MustRegister(m.transactions, m.changes, m.refilled, m.channelMessages, m.circuitOpened, m.unanswered, m.harmonics, m.control, m.requests, m.setAside,
 		m.pointers, m.unroutable, m.polls, m.saved, m.deadLetters, m.requestTime, latency, newStatusCollector(r))
 	m.begin(r)
 	return m

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"time"
 
@@ -91,8 +90,14 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 		events[i] = m.Event
 	}
 	err := r.deliver(ctx, batch, events)
-	if !isRefusal(err) {
+	if !isNotTaken(err) {
 		return err
+	}
+	if isUnanswered(err) {
+		r.sayUnanswered(err)
+		for _, m := range batch {
+			m.suspect = true
+		}
 	}
 	return r.sendEach(ctx, batch)
 }
@@ -117,12 +122,11 @@ func (r *Relay) sendAlone(ctx context.Context, m *message) error {
 		return r.refused(ctx, m, err)
 	}
 	for _, e := range cut {
-		err := r.deliver(ctx, []*message{m}, []pusher.Event{e})
-		if isRefusal(err) {
+		err := r.inParts(ctx, m, e, func(e pusher.Event, cause error) error {
 			piece := *m
 			piece.Event = e
-			err = r.refused(ctx, &piece, err)
-		}
+			return r.refused(ctx, &piece, cause)
+		})
 		if err != nil {
 			return err
 		}
@@ -130,17 +134,20 @@ func (r *Relay) sendAlone(ctx context.Context, m *message) error {
 	return nil
 }
 
+// isNotTaken says whether a request is not to be made again as it is.
+func isNotTaken(err error) bool { return isRefusal(err) || isUnanswered(err) }
+
 func isRefusal(err error) bool {
 	e, ok := errors.AsType[*pusher.Error](err)
 	return ok && e.Class == pusher.Refused
 }
 
 // deliver makes one request, of the events of a batch or of some channels of its
-// only message, until it is accepted or refused for good. If it may have been
+// only message, until it is accepted or not to be made again. If it may have been
 // acted on more than once, a refill follows: the server can do late what it was
 // told before.
 func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.Event) error {
-	unsure := false
+	unsure, trial := false, r.begin(batch)
 	for n := 0; ; n++ {
 		a, err := r.circuit.enter(ctx)
 		if err != nil {
@@ -150,7 +157,7 @@ func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.E
 			r.circuit.giveUp(a)
 			return err
 		}
-		a.begun = time.Now()
+		a.begun, a.suspect = time.Now(), trial.isSuspect()
 		err = r.publisher.Publish(ctx, events)
 		r.metrics.requestTime.Observe(time.Since(a.begun).Seconds())
 		failure := r.outcome(ctx, a, events, err)
@@ -161,8 +168,13 @@ func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.E
 		default:
 			return err
 		}
-		unsure = unsure || failure.Class == pusher.Unknown || failure.Status >= http.StatusInternalServerError
 		r.raiseDoubt(err)
+		if isUnsure(failure) {
+			unsure = true
+			if err := r.judge(ctx, &trial, n+1, failure); err != nil {
+				return err
+			}
+		}
 		if r.circuit.rest(ctx, backoff(n)) != nil {
 			return err
 		}

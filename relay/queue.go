@@ -33,6 +33,7 @@ type message struct {
 	// the Unix epoch; 0: it is of none.
 	committed uint64
 	kept      bool  // in the window too, see doubt
+	suspect   bool  // part of a request that was not answered
 	room      int64 // that it takes of the queue's
 
 	// lines are those of its channels, and waiting counts the ones on which it

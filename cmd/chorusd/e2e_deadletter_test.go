@@ -10,6 +10,21 @@ import (
 	"github.com/chorusd/chorusd/tools/services"
 )
 
+// pointed is the record that a pointer is to, in words, or what other message
+// it is.
+func pointed(t *testing.T, e received) string {
+	t.Helper()
+	m, err := harmonic.ParseControl([]byte(e.payload))
+	if err != nil {
+		t.Fatalf("%s: %v", e.payload, err)
+	}
+	p, ok := m.(harmonic.Pointer)
+	if !ok {
+		return m.Type()
+	}
+	return p.Operation.String() + " " + p.Table + " " + string(p.RecordID)
+}
+
 // TestTooLarge has a record that is too large: a client gets a pointer to it,
 // and the record itself after a start with a higher limit. A delete comes with
 // its key alone.
@@ -25,21 +40,10 @@ func TestTooLarge(t *testing.T) {
 		"INSERT INTO notes VALUES (1, 7, REPEAT('x', 4000)), (2, 7, 'a'), (3, 7, REPEAT('y', 4000))",
 		"DELETE FROM notes WHERE id = 3")
 	got := c.await(t, channel, 4)
-	pointer := func(e received) string {
-		m, err := harmonic.ParseControl([]byte(e.payload))
-		if err != nil {
-			t.Fatalf("%s: %v", e.payload, err)
-		}
-		p, ok := m.(harmonic.Pointer)
-		if !ok {
-			return m.Type()
-		}
-		return p.Operation.String() + " " + p.Table + " " + string(p.RecordID)
-	}
 	for i, want := range []string{"create notes 1", `create notes 2 {"id":2,"user_id":7,"body":"a"}`, "create notes 3", `delete notes 3 {"id":3}`} {
 		is := inWords(got[i])
 		if got[i].name == harmonic.EventControl {
-			is = pointer(got[i])
+			is = pointed(t, got[i])
 		}
 		if is != want {
 			t.Errorf("event %d is %s, want %s", i, is, want)

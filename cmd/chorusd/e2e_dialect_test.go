@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/chorusd/chorusd/harmonic"
 	"github.com/chorusd/chorusd/pusher/pushertest"
 	"github.com/chorusd/chorusd/tools/services"
 )
@@ -111,6 +113,52 @@ func TestServerTakesLess(t *testing.T) {
 	s.refused(t, fake.Addr(), "it refuses a request of 10000 bytes as too large", "pusher.max_request_bytes", "max_request_size")
 	s.env = append(s.env, "CHORUSD_PUSHER_MAX_REQUEST_BYTES=9000")
 	s.accepted(t)
+}
+
+// TestServerTakesLessMeanwhile has the server take less than before, and reset
+// connections instead of saying so, as Reverb may: what is too large together
+// comes record by record, of what is too large alone clients get a pointer, and
+// other channels go on meanwhile.
+func TestServerTakesLessMeanwhile(t *testing.T) {
+	t.Parallel()
+	const channel, limit = "chorus.user.7", 4000
+	fake := startFake(t, pushertest.Options{Kind: pushertest.Reverb})
+	s := newStack(t, onServers{pusher: fake.Addr()}, largeTables, "CREATE TABLE notes (id INT PRIMARY KEY, user_id INT, body TEXT)")
+	s.env = []string{"CHORUSD_PUSHER_SERVER=auto"}
+	d := s.start(t)
+	c, other := s.subscribe(t, channel), s.subscribe(t, "chorus.user.8")
+	d.awaitActive(t, 2)
+	fake.Fail(pushertest.Publish, -1, func(x *pushertest.Exchange) {
+		if x.Head.ContentLength > limit {
+			x.Reset()
+			return
+		}
+		x.Write(x.Do())
+	})
+	s.db.MustExec(t, "INSERT INTO notes VALUES (1, 7, REPEAT('a', 900)), (2, 7, REPEAT('b', 900)), (3, 7, REPEAT('x', 5000)), (4, 7, REPEAT('c', 900))")
+	for n := 1; d.metric(t, "chorusd_set_aside_total") == 0; n++ {
+		s.db.MustExec(t, fmt.Sprintf("INSERT INTO notes VALUES (%d, 8, '')", 100+n))
+		other.await(t, "chorus.user.8", n)
+	}
+	var got []string
+	for _, e := range c.await(t, channel, 4) {
+		if e.name == harmonic.EventControl {
+			got = append(got, "pointer to "+pointed(t, e))
+		} else {
+			got = append(got, fmt.Sprint(e.harmonic.Operation, " ", string(e.harmonic.RecordID)))
+		}
+	}
+	if want := []string{"create 1", "create 2", "pointer to create notes 3", "create 4"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := d.metric(t, "chorusd_unanswered_total"); n < 1 {
+		t.Errorf("%v requests are counted as unanswered, want the record at least", n)
+	}
+	if code, out := s.run(t, "deadletters"); code != 0 || !strings.Contains(out, "1 set aside") || !strings.Contains(out, "see pusher.max_request_bytes") {
+		t.Errorf("deadletters exits with %d:\n%s", code, out)
+	}
+	s.awaitCovered(t)
+	d.terminate(t)
 }
 
 // TestServerWarnings says what a kind of server makes of the configuration.

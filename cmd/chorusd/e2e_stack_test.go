@@ -12,7 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/chorusd/chorusd/binlog"
 	"github.com/chorusd/chorusd/redisstate"
 	"github.com/chorusd/chorusd/tools/services"
 	"github.com/chorusd/chorusd/tools/services/servicestest"
@@ -190,6 +192,25 @@ func (s *stack) tryCheckpoint(t *testing.T) (cp redisstate.Checkpoint, at place,
 		return cp, at, err
 	}
 	return cp, at, json.Unmarshal([]byte(cp.Position), &at)
+}
+
+// awaitCovered waits until the checkpoint covers all that the log holds now.
+func (s *stack) awaitCovered(t *testing.T) {
+	t.Helper()
+	server, err := binlog.Inspect(t.Context(), binlog.Config{
+		Addr: s.db.Server.Addr, User: "root", Password: func() string { return "" }, Location: time.UTC,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the checkpoint covers all that was committed", func() bool {
+		cp, _ := s.checkpoint(t)
+		at, err := binlog.ParsePosition(cp.Position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at.Covers(server.Current)
+	})
 }
 
 // ports are handed out from below those that systems give to outgoing
