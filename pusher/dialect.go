@@ -52,6 +52,9 @@ type Dialect struct {
 	ReadsFirst bool
 	// RateSetting is the server's own that raises how many requests it takes.
 	RateSetting string
+	// Spread is up to how many channels of one event are cheaper as so many
+	// items of a batch, if there are others to share it with.
+	Spread int
 
 	// marks are how it answers to what Detect asks, with the status that it
 	// says; no marks: it cannot be told from others by that.
@@ -80,6 +83,7 @@ var dialects = map[string]Dialect{
 		Name: "soketi", Title: "Soketi",
 		Limits:  Limits{Channels: 100, Batch: 10, DataBytes: 100 * 1024},
 		Setting: "eventLimits.maxPayloadInKb", Webhooks: true, RateSetting: "the app's maxBackendEventsPerSecond and maxReadRequestsPerSecond",
+		Spread: 9,
 		// It counts subscriptions without being asked to.
 		marks: &marks{list: `{"channels":{}}`, channel: `{"subscription_count":0,"occupied":false}`, channelStatus: 200},
 	},

@@ -3,7 +3,6 @@ package pusher
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -55,7 +54,13 @@ func (c *Client) exceeds(what string, size, limit int, key string) error {
 // maxNameBytes is the most for the name of a channel or an event.
 const maxNameBytes = 200
 
-var channelPattern = regexp.MustCompile(`^[-a-zA-Z0-9_=@,.;]+$`)
+// channelBytes are those that a channel's name may have.
+var channelBytes = func() (allowed [256]bool) {
+	for _, b := range []byte("-_=@,.;0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		allowed[b] = true
+	}
+	return allowed
+}()
 
 // encryptedPrefix marks channels whose data the publisher must encrypt.
 const encryptedPrefix = "private-encrypted-"
@@ -64,7 +69,15 @@ const encryptedPrefix = "private-encrypted-"
 // 1 to 200 of the characters that the Pusher protocol allows, and not an
 // end-to-end encrypted channel, for which there is no key here.
 func ValidChannel(name string) bool {
-	return len(name) <= maxNameBytes && channelPattern.MatchString(name) && !strings.HasPrefix(name, encryptedPrefix)
+	if name == "" || len(name) > maxNameBytes || strings.HasPrefix(name, encryptedPrefix) {
+		return false
+	}
+	for i := range len(name) {
+		if !channelBytes[name[i]] {
+			return false
+		}
+	}
+	return true
 }
 
 // validate returns an error that wraps ErrInvalidEvent if no server takes e.

@@ -42,14 +42,22 @@ func eventSize(e Event) int {
 // batchSize is the length of the body that pusher-http-go makes of a batch, in
 // which an event is repeated for each of its channels.
 func batchSize(events []Event) int {
-	size := len(`{"batch":[]}`) - len(",")
+	size := len(emptyBatch) - len(",")
 	for _, e := range events {
-		each := len(`{"channel":,"name":,"data":},`) + jsonSize(e.Name) + jsonSize(e.Data)
+		each := e.ItemBytes()
 		for _, channel := range e.Channels {
-			size += each + jsonSize(channel)
+			size += each + len(channel)
 		}
 	}
 	return size
+}
+
+const emptyBatch = `{"batch":[]}`
+
+// ItemBytes is how much of a batch the item of each of its channels takes,
+// without the channel's name, of which nothing has to be escaped.
+func (e Event) ItemBytes() int {
+	return len(`{"channel":"","name":,"data":},`) + jsonSize(e.Name) + jsonSize(e.Data)
 }
 
 // jsonSize is the length of s as encoding/json writes it by default: with

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -82,5 +83,75 @@ func TestCut(t *testing.T) {
 	}
 	if _, err := c.Cut(Event{Name: "e", Channels: channels[:1]}); !errors.Is(err, ErrInvalidEvent) {
 		t.Errorf("no data: %v, want ErrInvalidEvent", err)
+	}
+}
+
+// TestPacking: items that take exactly what a batch has room for fit, and with
+// one byte more they do not, whatever the number of digits of the body's length.
+func TestPacking(t *testing.T) {
+	for limit := minRequestBytes; limit < 1600; limit++ {
+		cfg := configFor("reverb", "127.0.0.1:1")
+		cfg.MaxRequestBytes = limit
+		c := newClient(t, cfg)
+		p := c.Packing()
+		first := Event{Name: "e", Channels: []string{"a"}, Data: []byte(`<"first">`)}
+		rest := Event{Name: "e", Channels: []string{"channel"}, Data: []byte("x")}
+		left := p.Bytes - first.ItemBytes() - len("a") - rest.ItemBytes() - len("channel")
+		rest.Data = []byte(strings.Repeat("x", 1+left))
+		if err := c.Fits([]Event{first, rest}); err != nil {
+			t.Fatalf("of %d bytes, %d are filled: %v", limit, p.Bytes, err)
+		}
+		rest.Data = append(rest.Data, 'x')
+		if c.Fits([]Event{first, rest}) == nil {
+			t.Fatalf("of %d bytes, %d are filled, and there is room for more", limit, p.Bytes)
+		}
+	}
+}
+
+func TestPackingOfServers(t *testing.T) {
+	for server, want := range map[string]Packing{
+		"reverb":  {Items: itemsOfOurs, Spread: 1},
+		"soketi":  {Items: 10, Bytes: math.MaxInt, Spread: 9},
+		"sockudo": {Items: 10, Bytes: math.MaxInt, Spread: 1},
+		"pusher":  {Items: 10, Bytes: math.MaxInt, Spread: 1},
+	} {
+		got := newClient(t, configFor(server, "127.0.0.1:1")).Packing()
+		if server == "reverb" {
+			if got.Bytes < 9000 || got.Bytes > 10_000 {
+				t.Errorf("reverb: %d bytes", got.Bytes)
+			}
+			got.Bytes = 0
+		}
+		if got != want {
+			t.Errorf("%s: %+v, want %+v", server, got, want)
+		}
+	}
+	cfg := configFor("soketi", "127.0.0.1:1")
+	cfg.MaxBatch = 4
+	if got, want := newClient(t, cfg).Packing(), (Packing{Items: 4, Bytes: math.MaxInt, Spread: 3}); got != want {
+		t.Errorf("with batches of four: %+v, want %+v", got, want)
+	}
+}
+
+func TestEventsThatShareARequest(t *testing.T) {
+	few, many := Packing{Items: 10, Spread: 1}, Packing{Items: 10, Spread: 9}
+	for _, c := range []struct {
+		packing        Packing
+		channels, data int
+		want           bool
+	}{
+		{few, 1, 100, true},
+		{few, 1, 50_000, true},
+		{few, 2, 100, false},
+		{many, 1, 50_000, true},
+		{many, 9, 400, true},
+		{many, 9, 500, false},
+		{many, 10, 1, false},
+		{many, 2, spreadBytes / 2, true},
+		{many, 2, spreadBytes/2 + 1, false},
+	} {
+		if got := c.packing.Shares(Event{Channels: make([]string, c.channels), Data: make([]byte, c.data)}); got != c.want {
+			t.Errorf("%d channels, %d bytes of data, %+v: %v", c.channels, c.data, c.packing, got)
+		}
 	}
 }

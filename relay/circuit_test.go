@@ -23,8 +23,9 @@ type publishing struct {
 	stop  func()
 }
 
-func startPublishing(t *testing.T, workers int) *publishing {
+func startPublishing(t *testing.T, workers, batch int) *publishing {
 	p := &publishing{server: newServer(t, newWorld(t)), t: t}
+	p.limits.Batch = batch
 	p.relay = bare(t, p.server)
 	ctx, cancel := context.WithCancel(t.Context())
 	var working sync.WaitGroup
@@ -47,10 +48,9 @@ func (p *publishing) push(numbers ...int) {
 	p.t.Helper()
 	for _, n := range numbers {
 		m := &message{Event: testEvent(n, fmt.Sprint("user.", n)), owner: settledElsewhere{}}
-		if err := p.relay.queue.reserve(p.t.Context(), m.Event); err != nil {
+		if err := p.relay.enqueue(p.t.Context(), m); err != nil {
 			p.t.Fatal(err)
 		}
-		p.relay.queue.push(m)
 	}
 }
 
@@ -71,8 +71,7 @@ func (p *publishing) has(n int) bool { return len(p.on(fmt.Sprint("user.", n))) 
 func TestDeadServerIsTriedByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const outage, workers = time.Minute, 8
-		p := startPublishing(t, workers)
-		p.limits.Batch = 1
+		p := startPublishing(t, workers, 1)
 		defer p.stop()
 		end := time.Now().Add(outage)
 		var mu sync.Mutex
@@ -119,8 +118,7 @@ func TestDeadServerIsTriedByOne(t *testing.T) {
 // of their own.
 func TestAllGoOnAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPublishing(t, 8)
-		p.limits.Batch = 1
+		p := startPublishing(t, 8, 1)
 		defer p.stop()
 		down := true
 		var first, last time.Time
@@ -153,7 +151,7 @@ func TestAllGoOnAtOnce(t *testing.T) {
 // others, too.
 func TestRetryAfterIsForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPublishing(t, 4)
+		p := startPublishing(t, 4, 10)
 		defer p.stop()
 		start := time.Now()
 		var tries []time.Duration
@@ -178,8 +176,7 @@ func TestRetryAfterIsForAll(t *testing.T) {
 // up, it holds up what comes after it on its channel, and nothing else.
 func TestOneThatFailsOpensNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPublishing(t, 4)
-		p.limits.Batch = 1
+		p := startPublishing(t, 4, 1)
 		defer p.stop()
 		p.onAnswer(func(ctx context.Context, events []pusher.Event) (bool, error) {
 			if strings.Contains(string(events[0].Data), `"record_id":1,`) {

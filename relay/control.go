@@ -51,23 +51,7 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 		return nil
 	}
 	slices.Sort(m.Channels)
-	return r.pushControl(ctx, m)
-}
-
-// pushControl sends a message in pieces of as many channels as the server takes.
-func (r *Relay) pushControl(ctx context.Context, m *message) error {
-	pieces, err := r.publisher.Cut(m.Event)
-	if err != nil {
-		return fmt.Errorf("cut a message for %d channels: %w", len(m.Channels), err)
-	}
-	for _, event := range pieces {
-		piece := *m
-		piece.Event = event
-		if err := r.enqueue(ctx, &piece); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.enqueue(ctx, m)
 }
 
 // settledElsewhere owns messages that no checkpoint waits for, since the
@@ -280,7 +264,7 @@ func (r *Relay) refillControls(ctx context.Context, j *job, items []redisstate.J
 		r.mu.Lock()
 		id := harmonic.NewID(r.last, r.generation)
 		r.mu.Unlock()
-		err := r.pushControl(ctx, &message{
+		err := r.enqueue(ctx, &message{
 			Event: pusher.Event{Name: harmonic.EventControl, Channels: channels, Data: []byte(item.Key)},
 			id:    id, table: item.Table, key: item.Key, owner: sent,
 		})

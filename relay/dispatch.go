@@ -43,33 +43,32 @@ func (r *Relay) route(ctx context.Context, t *routed, c *binlog.Change, h *mappi
 	if err != nil {
 		return err
 	}
-	event := pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: r.payload}
-	var misfit error
-	switch {
-	case h.Operation == harmonic.Delete:
-		if r.misfit(event) != nil {
-			if event.Data, err = h.Plan.AppendGone(r.payload[:0], t.id, at, t.key); err != nil {
-				return err
-			}
-		}
-	case len(event.Data) > scratchKept: // or it is found out when it is sent
-		if misfit = r.misfit(event); misfit != nil {
-			event.Data = nil
-		}
-	}
-	event.Data = bytes.Clone(event.Data)
 	m := &message{
-		Event: event, misfit: misfit, id: t.id, operation: h.Operation, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page,
-		committed: c.Time,
+		Event: pusher.Event{Name: h.Plan.Event(h.Operation), Channels: names, Data: r.payload},
+		id:    t.id, operation: h.Operation, table: h.Plan.ID(), key: t.key, streams: t.streams, owner: t.page, committed: c.Time,
 	}
-	if err := r.queue.reserve(ctx, m.Event); err != nil {
+	pieces, err := r.pieces(m)
+	if err == nil && m.misfit != nil && h.Operation == harmonic.Delete {
+		if m.Data, err = h.Plan.AppendGone(r.payload[:0], t.id, at, t.key); err != nil {
+			return err
+		}
+		m.misfit = nil
+		pieces, err = r.pieces(m)
+	}
+	if err != nil {
 		return err
 	}
-	m.owner.add()
+	m.Data = bytes.Clone(m.Data)
+	for _, piece := range pieces {
+		piece.Data = m.Data
+	}
+	if err := r.queue.reserve(ctx, m.Event, pieces); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.metrics.came(stageRouted, m.committed, time.Now())
-	r.queue.push(m)
+	r.queue.push(pieces...)
 	r.chunk.told(m)
 	return nil
 }

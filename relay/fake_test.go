@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -490,7 +491,7 @@ func (s *server) onListing(listing func(ctx context.Context) error) {
 
 // Publish implements Publisher.
 func (s *server) Publish(ctx context.Context, events []pusher.Event) error {
-	if err := s.Fits(events); err != nil {
+	if err := s.fits(events); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -592,10 +593,19 @@ func (s *server) control(e pusher.Event) {
 	}
 }
 
-// Fits implements Publisher.
-func (s *server) Fits(events []pusher.Event) error {
-	if len(events) > s.limits.Batch {
-		return &pusher.LimitError{What: "events in a batch", Size: len(events), Limit: s.limits.Batch}
+// Packing implements Publisher.
+func (s *server) Packing() pusher.Packing {
+	return pusher.Packing{Items: s.limits.Batch, Bytes: math.MaxInt, Spread: s.limits.Batch - 1}
+}
+
+// fits is what pusher.Client's Fits says.
+func (s *server) fits(events []pusher.Event) error {
+	items := 0
+	for _, e := range events {
+		items += len(e.Channels)
+	}
+	if len(events) > 1 && items > s.limits.Batch {
+		return &pusher.LimitError{What: "events in a batch", Size: items, Limit: s.limits.Batch}
 	}
 	for _, e := range events {
 		if len(e.Data) > s.limits.DataBytes {
@@ -613,7 +623,7 @@ func (s *server) Cut(e pusher.Event) ([]pusher.Event, error) {
 		piece.Channels = some
 		out = append(out, piece)
 	}
-	return out, s.Fits(out[:1])
+	return out, s.fits(out[:1])
 }
 
 // Limits implements Publisher.

@@ -17,16 +17,6 @@ import (
 // What the Pusher server does not take is set aside. It holds up nobody, and is
 // sent again, as it is then, when it may be taken or an operator wants it.
 
-// misfit is why an event is too large for one of its channels; nil if it is not.
-func (r *Relay) misfit(e pusher.Event) error {
-	longest := slices.MaxFunc(e.Channels, func(a, b string) int { return len(a) - len(b) })
-	e.Channels = []string{longest}
-	if err := r.publisher.Fits([]pusher.Event{e}); tooLarge(err) {
-		return err
-	}
-	return nil
-}
-
 // tooLarge says whether that is why an event is not sent, or not taken.
 func tooLarge(err error) bool {
 	_, limited := errors.AsType[*pusher.LimitError](err)

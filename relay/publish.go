@@ -43,13 +43,24 @@ func pause(ctx context.Context, d time.Duration) error {
 // publish sends what the queue hands out until ctx ends, which returns nil.
 func (r *Relay) publish(ctx context.Context) error {
 	for {
-		batch, err := r.queue.next(ctx)
-		begun := r.came(stageSent, batch)
+		turn, err := r.pace.enter(ctx)
+		var batch []*message
+		var more bool
 		if err == nil {
-			err = r.send(ctx, batch)
+			batch, more, err = r.queue.next(ctx)
 		}
 		if ended(ctx) {
 			return nil // what is unsettled is read again after the restart
+		}
+		if err != nil {
+			return err
+		}
+		turn.begin(more)
+		begun := r.came(stageSent, batch)
+		err = r.send(ctx, batch)
+		turn.end()
+		if ended(ctx) {
+			return nil
 		}
 		if err != nil {
 			return err
@@ -82,9 +93,6 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 	if len(batch) == 1 {
 		return r.sendAlone(ctx, batch[0])
 	}
-	if slices.ContainsFunc(batch, func(m *message) bool { return m.misfit != nil }) {
-		return r.sendEach(ctx, batch)
-	}
 	events := make([]pusher.Event, len(batch))
 	for i, m := range batch {
 		events[i] = m.Event
@@ -99,10 +107,6 @@ func (r *Relay) send(ctx context.Context, batch []*message) error {
 			m.suspect = true
 		}
 	}
-	return r.sendEach(ctx, batch)
-}
-
-func (r *Relay) sendEach(ctx context.Context, batch []*message) error {
 	for _, m := range batch {
 		if err := r.sendAlone(ctx, m); err != nil {
 			return err
@@ -111,27 +115,15 @@ func (r *Relay) sendEach(ctx context.Context, batch []*message) error {
 	return nil
 }
 
-// sendAlone sends a message, in as many requests as its channels take.
 func (r *Relay) sendAlone(ctx context.Context, m *message) error {
 	if m.misfit != nil {
 		return r.refused(ctx, m, m.misfit)
 	}
-	cut, err := r.publisher.Cut(m.Event)
-	if err != nil {
-		m.Data = nil // it may be what it is too large by
-		return r.refused(ctx, m, err)
-	}
-	for _, e := range cut {
-		err := r.inParts(ctx, m, e, func(e pusher.Event, cause error) error {
-			piece := *m
-			piece.Event = e
-			return r.refused(ctx, &piece, cause)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.inParts(ctx, m, m.Event, func(e pusher.Event, cause error) error {
+		piece := *m
+		piece.Event = e
+		return r.refused(ctx, &piece, cause)
+	})
 }
 
 // isNotTaken says whether a request is not to be made again as it is.
@@ -142,8 +134,8 @@ func isRefusal(err error) bool {
 	return ok && e.Class == pusher.Refused
 }
 
-// deliver makes one request, of the events of a batch or of some channels of its
-// only message, until it is accepted or not to be made again. If it may have been
+// deliver makes one request, of the events of a batch or of another one in place
+// of its only message, until it is accepted or not to be made again. If it may have been
 // acted on more than once, a refill follows: the server can do late what it was
 // told before.
 func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.Event) error {
@@ -200,6 +192,7 @@ func (r *Relay) outcome(ctx context.Context, a attempt, events []pusher.Event, e
 	case !known || ctx.Err() != nil:
 		r.circuit.giveUp(a)
 	default:
+		r.pace.disturbed()
 		r.circuit.fail(a, e)
 		return e
 	}

@@ -61,7 +61,7 @@ func TestRefusedPieceIsSetAsideAlone(t *testing.T) {
 	r := newRig(t)
 	r.limits.Channels = 1
 	r.onAnswer(func(_ context.Context, events []pusher.Event) (bool, error) {
-		if events[0].Channels[0] == userChannel(7) {
+		if slices.ContainsFunc(events, func(e pusher.Event) bool { return e.Channels[0] == userChannel(7) }) {
 			return false, errRefused
 		}
 		return true, nil
@@ -192,11 +192,9 @@ func TestOrderPerChannelHoldsUnderFailures(t *testing.T) {
 						channels = append(channels, "everybody")
 					}
 					m := &message{Event: testEvent(n, channels...), owner: r.ledger.current(1)}
-					if err := r.queue.reserve(ctx, m.Event); err != nil {
+					if err := r.enqueue(ctx, m); err != nil {
 						t.Fatal(err)
 					}
-					m.owner.(*page).add()
-					r.queue.push(m)
 					for _, name := range channels {
 						want[name] = append(want[name], fmt.Sprintf("update %d v%d", n, n))
 					}

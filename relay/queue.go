@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 
@@ -19,7 +20,7 @@ type acknowledger interface {
 	ack()
 }
 
-// message is an event on its way to the server.
+// message is an event on its way to the server, which fits a request by itself.
 type message struct {
 	pusher.Event
 	misfit     error // why it is too large to be sent; its data is not kept then
@@ -40,29 +41,34 @@ type message struct {
 	// is not next.
 	lines   []*line
 	waiting int
+	// item is its Event's ItemBytes, if it may be sent in a batch.
+	item int
 }
 
 // queue holds messages and hands them out in batches, so that on every
 // channel they are sent in the order in which they came: a message is handed
 // out when no earlier unfinished one shares a channel with it, but for those
-// in its own batch before it.
+// in its own batch before it. Of what may be handed out, each owner's comes in
+// turn, see turns.
 type queue struct {
-	room  *semaphore.Weighted // in bytes
-	fits  func([]pusher.Event) error
-	batch int // most events of one request
+	room    *semaphore.Weighted // in bytes
+	packing pusher.Packing
 
 	mu       sync.Mutex
 	lines    map[string]*line // by channel; those without messages are kept for a while
 	most     int              // lines to have before the empty ones are forgotten
-	ready    []*message
+	ready    turns
 	wake     chan struct{} // a token: ready may hold something
 	messages int           // in lines, ready or handed out
+	batches  uint64        // handed out so far
 }
 
 // line is the messages of one channel that are not finished, the oldest first.
 type line struct {
 	messages []*message
-	busy     bool // the oldest were handed out and have left messages
+	// busy is the number of the batch with which the oldest were handed out and
+	// have left messages; 0 if there is none.
+	busy uint64
 }
 
 // Bounds of the queue: what is in it, what a message takes beside its data, and
@@ -74,53 +80,91 @@ const (
 	linesKept       = 1 << 16
 )
 
-func newQueue(fits func([]pusher.Event) error, batch int) *queue {
+func newQueue(packing pusher.Packing) *queue {
 	return &queue{
-		room: semaphore.NewWeighted(queueBytes), fits: fits, batch: max(1, batch),
-		lines: map[string]*line{}, most: linesKept, wake: make(chan struct{}, 1),
+		room: semaphore.NewWeighted(queueBytes), packing: packing,
+		lines: map[string]*line{}, most: linesKept, ready: newTurns(), wake: make(chan struct{}, 1),
 	}
 }
 
-// weight is what a message takes of the queue's room. One that is larger than
-// the whole queue is let in alone.
-func weight(e pusher.Event) int64 {
-	return int64(min(len(e.Data)+channelOverhead*len(e.Channels)+messageOverhead, queueBytes))
+// weight is what messages of an event take of the queue's room. What is larger
+// than the whole queue is let in alone.
+func weight(e pusher.Event, messages int) int64 {
+	return int64(min(len(e.Data)+channelOverhead*len(e.Channels)+messageOverhead*messages, queueBytes))
 }
 
-// reserve waits for room for an event; its message's end gives it back.
-func (q *queue) reserve(ctx context.Context, e pusher.Event) error {
-	return q.room.Acquire(ctx, weight(e))
-}
-
-// enqueue adds a message when there is room for it.
+// enqueue adds a message when there is room for it, or as many as its channels
+// take requests.
 func (r *Relay) enqueue(ctx context.Context, m *message) error {
-	if err := r.queue.reserve(ctx, m.Event); err != nil {
+	pieces, err := r.pieces(m)
+	if err != nil {
 		return err
 	}
-	m.owner.add()
+	if err := r.queue.reserve(ctx, m.Event, pieces); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue.push(m)
+	r.queue.push(pieces...)
 	return nil
 }
 
-// push adds a message for which room was reserved.
-func (q *queue) push(m *message) {
+// pieces are a message's, each of which fits a request. One that is too large
+// for any of its channels stays whole, without its data.
+func (r *Relay) pieces(m *message) ([]*message, error) {
+	cut, err := r.publisher.Cut(m.Event)
+	if tooLarge(err) {
+		m.misfit, m.Data = err, nil
+		return []*message{m}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("publish %s of %s: %w", m.Name, m.table, err)
+	}
+	pieces := make([]*message, len(cut))
+	for i, e := range cut {
+		piece := *m
+		piece.Event = e
+		pieces[i] = &piece
+	}
+	return pieces, nil
+}
+
+// reserve waits for room for the messages that an event has become, which
+// share its data. Their ends give it back.
+func (q *queue) reserve(ctx context.Context, e pusher.Event, messages []*message) error {
+	all := weight(e, len(messages))
+	if err := q.room.Acquire(ctx, all); err != nil {
+		return err
+	}
+	for i, m := range messages {
+		m.room = all / int64(len(messages)-i)
+		all -= m.room
+	}
+	return nil
+}
+
+// push adds messages for which room was reserved.
+func (q *queue) push(messages ...*message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.messages++
-	m.room = weight(m.Event)
-	m.lines = make([]*line, len(m.Channels))
-	for i, name := range m.Channels {
-		l := q.line(name)
-		m.lines[i] = l
-		if l.busy || len(l.messages) > 0 {
-			m.waiting++
+	for _, m := range messages {
+		m.owner.add()
+		q.messages++
+		if m.misfit == nil && q.packing.Shares(m.Event) {
+			m.item = m.ItemBytes()
 		}
-		l.messages = append(l.messages, m)
-	}
-	if m.waiting == 0 {
-		q.offer(m)
+		m.lines = make([]*line, len(m.Channels))
+		for i, name := range m.Channels {
+			l := q.line(name)
+			m.lines[i] = l
+			if l.busy > 0 || len(l.messages) > 0 {
+				m.waiting++
+			}
+			l.messages = append(l.messages, m)
+		}
+		if m.waiting == 0 {
+			q.offer(m)
+		}
 	}
 }
 
@@ -131,7 +175,7 @@ func (q *queue) line(name string) *line {
 		return l
 	}
 	if len(q.lines) >= q.most {
-		maps.DeleteFunc(q.lines, func(_ string, l *line) bool { return !l.busy && len(l.messages) == 0 })
+		maps.DeleteFunc(q.lines, func(_ string, l *line) bool { return l.busy == 0 && len(l.messages) == 0 })
 		q.most = max(linesKept, 2*len(q.lines))
 	}
 	l = &line{}
@@ -140,63 +184,38 @@ func (q *queue) line(name string) *line {
 }
 
 func (q *queue) offer(m *message) {
-	q.ready = append(q.ready, m)
+	q.ready.put(m)
+	q.rouse()
+}
+
+// rouse wakes one who waits in next.
+func (q *queue) rouse() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// next waits for messages that may be sent in one request. finish must be
-// called with them.
-func (q *queue) next(ctx context.Context) ([]*message, error) {
+// next waits for messages that may be sent in one request, and says whether
+// there are more. finish must be called with them.
+func (q *queue) next(ctx context.Context) (batch []*message, more bool, err error) {
 	for {
-		if batch := q.take(); batch != nil {
-			return batch, nil
+		if batch, more = q.take(); batch != nil {
+			return batch, more, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		case <-q.wake:
 		}
 	}
 }
 
-// take makes a batch of what is ready, and of what comes after it on the same
-// channels. A message for many channels goes alone: one event reaches them all.
-func (q *queue) take() []*message {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.ready) == 0 {
-		return nil
-	}
-	first := q.pop()
-	batch, events := []*message{first}, []pusher.Event{first.Event}
-	if len(first.Channels) == 1 {
-		batch = q.extend(batch, events)
-	}
-	if len(q.ready) > 0 { // there is more for another worker
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
-	}
-	return batch
-}
-
-// pop hands out the first message that is ready.
-func (q *queue) pop() *message {
-	m := q.ready[0]
-	q.ready[0] = nil
-	q.ready = q.ready[1:]
-	q.hand(m)
-	return m
-}
-
-// hand takes a message off its channels' lines.
+// hand hands a message out with the present batch, as the next one of its
+// channels' lines.
 func (q *queue) hand(m *message) {
 	for _, l := range m.lines {
-		l.busy = true
+		l.busy = q.batches
 		l.messages[0] = nil
 		if len(l.messages) == 1 {
 			l.messages = l.messages[:0] // and the next one needs no memory
@@ -204,34 +223,6 @@ func (q *queue) hand(m *message) {
 			l.messages = l.messages[1:]
 		}
 	}
-}
-
-func (q *queue) extend(batch []*message, events []pusher.Event) []*message {
-	for len(batch) < q.batch {
-		var m *message
-		after := batch[len(batch)-1].lines[0].messages
-		follows := len(after) > 0 && len(after[0].Channels) == 1
-		switch {
-		case follows:
-			m = after[0]
-		case len(q.ready) > 0 && len(q.ready[0].Channels) == 1:
-			m = q.ready[0]
-		default:
-			return batch
-		}
-		events = append(events, m.Event)
-		if q.fits(events) != nil {
-			return batch
-		}
-		if follows {
-			m.waiting = 0
-			q.hand(m)
-		} else {
-			q.pop()
-		}
-		batch = append(batch, m)
-	}
-	return batch
 }
 
 // finish makes room and lets those go that waited for the batch.
@@ -242,10 +233,10 @@ func (q *queue) finish(batch []*message) {
 		q.messages--
 		q.room.Release(m.room)
 		for _, l := range m.lines {
-			if !l.busy {
+			if l.busy == 0 {
 				continue // by a message of the same batch
 			}
-			l.busy = false
+			l.busy = 0
 			if len(l.messages) == 0 {
 				continue
 			}
@@ -263,7 +254,7 @@ func (q *queue) holds(name string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lines[name]
-	return l != nil && (l.busy || len(l.messages) > 0)
+	return l != nil && (l.busy > 0 || len(l.messages) > 0)
 }
 
 // depth is how many messages are unfinished.

@@ -37,7 +37,7 @@ type Reader interface {
 // Publisher makes requests to the Pusher server; see pusher.Client.
 type Publisher interface {
 	Publish(ctx context.Context, events []pusher.Event) error
-	Fits(events []pusher.Event) error
+	Packing() pusher.Packing
 	Cut(event pusher.Event) ([]pusher.Event, error)
 	Channels(ctx context.Context, prefix string) ([]string, error)
 	Limits() pusher.Limits
@@ -94,6 +94,7 @@ type Relay struct {
 	window  *window
 	ledger  *ledger
 	timers  *timers
+	pace    *pace
 	circuit *circuit
 	notices chan []pusher.WebhookEvent
 	jobWake chan struct{}
@@ -190,7 +191,7 @@ type Parts struct {
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
 		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, backlog: p.Backlog, tracer: p.Tracer, log: p.Logger,
-		queue: newQueue(p.Publisher.Fits, batchOf(p.Publisher.Limits())), window: newWindow(),
+		queue: newQueue(p.Publisher.Packing()), pace: newPace(max(1, cfg.Workers)), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
 		reading: newCollector(p.NewMapper(), cfg.Dir),
@@ -208,16 +209,6 @@ func New(cfg Config, p Parts) *Relay {
 	r.metrics = newMetrics(r, p.Registerer)
 	r.circuit = newCircuit(r.log, r.metrics.circuitOpened)
 	return r
-}
-
-// batchOf is how many events go into one request: servers without a limit of
-// their own are bounded by bytes, and by how long one request may take.
-func batchOf(l pusher.Limits) int {
-	const most = 10
-	if l.Batch == 0 {
-		return most
-	}
-	return min(l.Batch, most)
 }
 
 // Run reads, publishes and checkpoints until ctx ends; then it publishes what

@@ -70,7 +70,7 @@ func (r *Relay) tellScope(ctx context.Context, j *job, scope mapping.ScopeKey, r
 			m := &message{
 				Event: pusher.Event{Name: harmonic.EventControl, Channels: names, Data: text}, id: id, key: string(text), owner: sent,
 			}
-			if err := r.pushControl(ctx, m); err != nil {
+			if err := r.enqueue(ctx, m); err != nil {
 				return err
 			}
 		}

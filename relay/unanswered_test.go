@@ -84,10 +84,9 @@ func (p *publishing) pushTo(channels []string, numbers ...int) {
 	p.t.Helper()
 	for _, n := range numbers {
 		m := &message{Event: testEvent(n, channels...), owner: settledElsewhere{}}
-		if err := p.relay.queue.reserve(p.t.Context(), m.Event); err != nil {
+		if err := p.relay.enqueue(p.t.Context(), m); err != nil {
 			p.t.Fatal(err)
 		}
-		p.relay.queue.push(m)
 	}
 }
 
@@ -134,7 +133,7 @@ func TestUnansweredRequestIsSentInParts(t *testing.T) {
 	for name, busy := range map[string]bool{"while others are answered": true, "while there are no others": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := startPublishing(t, 4)
+				p := startPublishing(t, 4, 10)
 				defer p.stop()
 				p.takesAtMost(5)
 				p.pushTo([]string{"batch"}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
@@ -170,7 +169,7 @@ func TestOutageGivesUpNothing(t *testing.T) {
 	for name, busy := range map[string]bool{"among others": true, "alone": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := startPublishing(t, 4)
+				p := startPublishing(t, 4, 10)
 				defer p.stop()
 				var down atomic.Bool
 				down.Store(true)
@@ -207,7 +206,7 @@ func TestOutageGivesUpNothing(t *testing.T) {
 // when they are sent.
 func TestUnansweredRequestIsOverBeforeItsParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPublishing(t, 1)
+		p := startPublishing(t, 1, 10)
 		defer p.stop()
 		p.relay.cfg.Late = time.Minute
 		var last time.Time

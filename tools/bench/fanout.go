@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -209,7 +210,9 @@ func (l *listeners) Publish(_ context.Context, events []pusher.Event) error {
 	return nil
 }
 
-func (l *listeners) Fits([]pusher.Event) error { return nil }
+func (l *listeners) Packing() pusher.Packing {
+	return pusher.Packing{Items: 10, Bytes: math.MaxInt, Spread: 1}
+}
 
 func (l *listeners) Cut(event pusher.Event) ([]pusher.Event, error) {
 	var pieces []pusher.Event
