@@ -75,7 +75,7 @@ func selectByKey(t *Table, columns []int, key []KeyColumn, keys []string) (strin
 		if err != nil {
 			return "", fmt.Errorf("key %s of %s: %w", text, t.Name, err)
 		}
-		conditions[i], values[i] = "("+equal(tableAlias{t, rowAlias}, key, literals)+")", literals[0]
+		conditions[i], values[i] = "("+equal(tableAlias{Table: t, alias: rowAlias}, key, literals)+")", literals[0]
 	}
 	query := selectFrom(t, columns) + " WHERE "
 	if len(key) == 1 { // conditions would be tried one after the other on each row

@@ -18,6 +18,7 @@ type Reader struct {
 	cfg    Config
 	server Server
 	conn   *client.Conn
+	shelf  *shelf // of conn
 	// widths are how many bytes a row of a table had, on the average of the
 	// last page of it.
 	widths map[TableName]int
@@ -32,7 +33,7 @@ func NewReader(cfg Config, server Server) *Reader {
 func (r *Reader) Close() {
 	if r.conn != nil {
 		_ = r.conn.Close()
-		r.conn = nil
+		r.conn, r.shelf = nil, nil
 	}
 }
 
@@ -64,16 +65,21 @@ const waitTimeout = 10 * time.Second
 // ErrNotVisible says that the rows at a point could not be seen in time.
 var ErrNotVisible = errors.New("the server has not come so far yet")
 
-// Table reads a table's shape as it is now; nil if there is none.
+// Table reads a table's shape as it is now, the same one while it stays so; nil
+// if there is none.
 func (r *Reader) Table(ctx context.Context, name TableName) (*Table, error) {
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
-	t, err := readTable(r.conn, name)
+	t, err := r.shelf.table(name)
 	if err != nil {
 		r.Close()
+		return nil, err
 	}
-	return t, err
+	if t == nil {
+		return nil, nil
+	}
+	return t.Table, nil
 }
 
 func (r *Reader) open(ctx context.Context) error {
@@ -90,7 +96,7 @@ func (r *Reader) open(ctx context.Context) error {
 			return err
 		}
 	}
-	r.conn = conn
+	r.conn, r.shelf = conn, newShelf(conn)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package binlog_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -124,4 +125,47 @@ func TestReaderReadsByPage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReaderTable: a reader has the dictionary's word on a table for as long as
+// the table is the same, and no longer.
+func TestReaderTable(t *testing.T) {
+	onEachSource(t, func(t *testing.T, db *servicestest.Database) {
+		cfg, name := configOf(t, db), binlog.TableName{Schema: db.Name, Table: "k"}
+		reader, _ := readerOf(t, cfg, db)
+		var last *binlog.Table
+		for _, c := range []struct {
+			statement string
+			same      bool
+		}{
+			{"CREATE TABLE k (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20) CHARACTER SET latin1)", false},
+			{"INSERT INTO k (v) VALUES ('a'), ('b')", true},
+			{"ALTER TABLE k MODIFY v VARCHAR(20) CHARACTER SET utf8mb4", false},
+			{"ALTER TABLE k ADD COLUMN e ENUM('a', ') ENGINE=InnoDB AUTO_INCREMENT=4'), AUTO_INCREMENT = 90", false},
+			{"INSERT INTO k (v) VALUES ('c')", true},
+			{"ALTER TABLE k MODIFY e ENUM('a', ') ENGINE=InnoDB AUTO_INCREMENT=5')", false},
+			{"ALTER TABLE k ADD UNIQUE KEY (v)", false},
+			{"ALTER TABLE k MODIFY v VARCHAR(20) NOT NULL", false},
+			{"RENAME TABLE k TO other", false},
+			{"CREATE TABLE k (id BIGINT UNSIGNED PRIMARY KEY)", false},
+		} {
+			db.MustExec(t, c.statement)
+			got, err := reader.Table(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh, _ := readerOf(t, cfg, db)
+			want, err := fresh.Table(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("after %s: got %+v, want %+v", c.statement, got, want)
+			}
+			if same := got == last; same != c.same {
+				t.Errorf("after %s: the same table: %v, want %v", c.statement, same, c.same)
+			}
+			last = got
+		}
+	})
 }

@@ -42,6 +42,7 @@ func (m *Moment) selector(t *Table, p *Page) (*selector, error) {
 type tableAlias struct {
 	*Table
 	alias string
+	kept  *shelved // nil: it was given, and not read for the statement
 }
 
 func (t tableAlias) column(name string) (*Column, error) {
@@ -55,24 +56,24 @@ func (t tableAlias) column(name string) (*Column, error) {
 // choose limits a statement to a selection: it joins the rows that the others
 // lead to, at most one for each, since keys are unique.
 func (m *Moment) choose(s *selector, selection *Selection) error {
-	at, reference := tableAlias{s.table, rowAlias}, selection.Reference
+	at, reference := tableAlias{Table: s.table, alias: rowAlias}, selection.Reference
 	for i, hop := range selection.Via {
 		if err := s.typed(at, reference); err != nil {
 			return err
 		}
-		parent, err := readTable(m.reader.conn, hop.Table)
+		parent, err := m.reader.shelf.table(hop.Table)
 		if err != nil {
 			return err
 		}
 		if parent == nil {
 			return fmt.Errorf("table %s %w", hop.Table, errMissing)
 		}
-		to := tableAlias{parent, fmt.Sprintf("p%d", i+1)}
+		to := tableAlias{parent.Table, fmt.Sprintf("p%d", i+1), parent}
 		on, err := m.joined(at, reference, to, hop.Key)
 		if err != nil {
 			return err
 		}
-		s.joins = append(s.joins, " JOIN "+parent.Name.quoted()+" AS "+to.alias+" ON "+on)
+		s.joins = append(s.joins, " JOIN "+hop.Table.quoted()+" AS "+to.alias+" ON "+on)
 		at, reference = to, hop.Reference
 	}
 	if err := s.typed(at, reference); err != nil {
@@ -146,20 +147,27 @@ func (m *Moment) joined(from tableAlias, reference Reference, to tableAlias, key
 // it has another: the server would refuse to choose. An index of the latter
 // serves still.
 func (m *Moment) collated(value string, to tableAlias, target *Column, from tableAlias, pointer *Column) (string, error) {
-	of := func(t tableAlias, c *Column) (string, error) {
-		return one(m.reader.conn, fmt.Sprintf(
-			"SELECT collation_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND column_name = %s",
-			literal(t.Name.Schema), literal(t.Name.Table), literal(c.Name)))
-	}
-	has, err := of(to, target)
+	has, err := m.collation(to, target)
 	if err != nil {
 		return "", err
 	}
-	wants, err := of(from, pointer)
+	wants, err := m.collation(from, pointer)
 	if err != nil || has == wants {
 		return value, err
 	}
 	return fmt.Sprintf("CONVERT(%s USING %s) COLLATE %s", value, pointer.Charset, wants), nil
+}
+
+func (m *Moment) collation(t tableAlias, c *Column) (name string, err error) {
+	if t.kept == nil {
+		if t.kept, err = m.reader.shelf.table(t.Name); err != nil {
+			return "", err
+		}
+	}
+	if t.kept == nil {
+		return "", fmt.Errorf("table %s %w", t.Name, errMissing)
+	}
+	return m.reader.shelf.collation(t.kept, c.Name)
 }
 
 // equal compares a key with values, column by column, since MariaDB does not
