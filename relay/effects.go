@@ -61,7 +61,7 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 	for _, u := range fx.Users {
 		same := slices.Equal(u.Was.Channels, u.Is.Channels)
 		if !same {
-			r.past.unknown[u.Is.Key] = true // nothing was told on the new ones
+			r.past.lose(u.Is.Key) // nothing was told on the new ones
 		}
 		left = append(left, leftBehind(u.Was, u.Is)...)
 		r.past.had(change, u.Is.Key, u.Was.Subject.Attributes)

@@ -425,6 +425,8 @@ type server struct {
 	answer func(ctx context.Context, events []pusher.Event) (deliver bool, err error)
 	// listing answers polls in place of the list, if it is set.
 	listing func(ctx context.Context) error
+	// sees says what a client may see when it loads again.
+	sees func(channel string, d todo) bool
 }
 
 func newServer(t testing.TB, w *world) *server {
@@ -432,6 +434,9 @@ func newServer(t testing.TB, w *world) *server {
 	return &server{
 		t: t, world: w, limits: pusher.Limits{Batch: 10, Channels: 100, DataBytes: 10_000},
 		occupied: map[string]map[int]todo{}, flying: map[string]bool{},
+		sees: func(channel string, d todo) bool {
+			return userChannel(d.User) == channel || d.Team != 0 && teamChannel(d.Team) == channel
+		},
 	}
 }
 
@@ -585,7 +590,7 @@ func (s *server) control(e pusher.Event) {
 		case harmonic.Reload, harmonic.Schema:
 			clear(rows)
 			for id, d := range s.world.all() {
-				if rows != nil && (userChannel(d.User) == name || d.Team != 0 && teamChannel(d.Team) == name) {
+				if rows != nil && s.sees(name, d) {
 					rows[id] = d
 				}
 			}

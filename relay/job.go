@@ -22,6 +22,9 @@ type job struct {
 	// held are selections that were worked off, but stay in Redis while others
 	// are not: they say what was, see past.
 	held []redisstate.JobItem
+	// told is the transaction with which everybody is told to load again what
+	// the selections are of; nil if there is none.
+	told *page
 	// due is when its turn may come, and tries how often the app was asked in
 	// vain.
 	due   time.Time
@@ -367,19 +370,30 @@ func (r *Relay) hold(j *job, done []redisstate.JobItem) (others []redisstate.Job
 	return others
 }
 
-// settle takes the selections off that are held, once there are no others.
+// settle takes the selections off that are held, once there are no others, and
+// those in place of which everybody was told to load again.
 func (r *Relay) settle(ctx context.Context) error {
-	held := map[*job][]redisstate.JobItem{}
+	settled := map[*job][]redisstate.JobItem{}
 	r.mu.Lock()
-	if len(r.selecting) == 0 && r.making == 0 {
-		for _, j := range r.listed {
-			if len(j.held) > 0 {
-				held[j] = slices.Clone(j.held)
+	none := len(r.selecting) == 0 && r.making == 0
+	for _, j := range r.listed {
+		items := slices.Clone(j.held)
+		switch {
+		case j.told != nil && j.told.over():
+			for _, item := range j.items {
+				if selects(item) {
+					items = append(items, item)
+				}
 			}
+		case !none:
+			continue
+		}
+		if len(items) > 0 {
+			settled[j] = items
 		}
 	}
 	r.mu.Unlock()
-	for j, items := range held {
+	for j, items := range settled {
 		err := r.persist(ctx, func(ctx context.Context) error {
 			_, err := r.state.JobProgress(ctx, j.id, items, nil)
 			return err
@@ -388,7 +402,8 @@ func (r *Relay) settle(ctx context.Context) error {
 			return err
 		}
 		r.mu.Lock()
-		j.held = slices.DeleteFunc(j.held, func(i redisstate.JobItem) bool { return slices.Contains(items, i) })
+		taken := func(i redisstate.JobItem) bool { return slices.Contains(items, i) }
+		j.items, j.held = slices.DeleteFunc(j.items, taken), slices.DeleteFunc(j.held, taken)
 		r.look(j)
 		r.mu.Unlock()
 	}

@@ -79,6 +79,13 @@ func (p *page) acked() bool {
 	return true
 }
 
+// over says whether all of it was acknowledged.
+func (p *page) over() bool {
+	p.ledger.mu.Lock()
+	defer p.ledger.mu.Unlock()
+	return p.closed && p.pending == 0
+}
+
 // commit closes the open page, or notes a transaction without harmonics. It
 // waits while too many are unsettled.
 func (l *ledger) commit(ctx context.Context, pt binlog.Point, seq harmonic.Seq) error {

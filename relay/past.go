@@ -2,6 +2,8 @@ package relay
 
 import (
 	"cmp"
+	"context"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -18,8 +20,10 @@ import (
 // whether a user has it: he may have been told by what is now, or still hold
 // what he was told by what was. The goroutine that routes owns it.
 type past struct {
-	// changes is the number of the last transaction that changed any of it.
+	// changes is the number of the last transaction that changed any of it, and
+	// size how many changes are kept.
 	changes uint64
+	size    int
 	// memberships say whether a user was in a scope, attributes which ones he
 	// had, and parents what they were.
 	memberships map[mapping.ScopeKey]map[mapping.UserKey]former[bool]
@@ -64,6 +68,13 @@ func (f former[T]) add(change uint64, was T) former[T] {
 	return slices.Insert(f, i, state[T]{change, was})
 }
 
+// note has one of the past's things note what it was before a change.
+func note[T any](p *past, f former[T], change uint64, was T) former[T] {
+	longer := f.add(change, was)
+	p.size += len(longer) - len(f)
+	return longer
+}
+
 // find is the place of a change, and whether it is one of its own.
 func (f former[T]) find(change uint64) (at int, known bool) {
 	return slices.BinarySearchFunc(f, change, func(s state[T], change uint64) int { return cmp.Compare(s.until, change) })
@@ -93,7 +104,7 @@ func (p *past) crossed(change uint64, scope mapping.ScopeKey, user mapping.UserK
 		of = map[mapping.UserKey]former[bool]{}
 		p.memberships[scope] = of
 	}
-	of[user] = of[user].add(change, !gained)
+	of[user] = note(p, of[user], change, !gained)
 }
 
 // doubt notes that a user may have become a member of a scope, or be none any more.
@@ -101,17 +112,28 @@ func (p *past) doubt(scope mapping.ScopeKey, user mapping.UserKey) {
 	if p.unsure[scope] == nil {
 		p.unsure[scope] = map[mapping.UserKey]bool{}
 	}
-	p.unsure[scope][user] = true
+	if !p.unsure[scope][user] {
+		p.unsure[scope][user] = true
+		p.size++
+	}
+}
+
+// lose notes that nobody knows which attributes a user had.
+func (p *past) lose(user mapping.UserKey) {
+	if !p.unknown[user] {
+		p.unknown[user] = true
+		p.size++
+	}
 }
 
 // had notes the attributes that a user had before a change.
 func (p *past) had(change uint64, user mapping.UserKey, attributes []filter.Value) {
-	p.attributes[user] = p.attributes[user].add(change, attributes)
+	p.attributes[user] = note(p, p.attributes[user], change, attributes)
 }
 
 // led notes what a parent was before a change.
 func (p *past) led(change uint64, ref mapping.ParentRef, was mapping.Parent) {
-	p.parents[ref] = p.parents[ref].add(change, was)
+	p.parents[ref] = note(p, p.parents[ref], change, was)
 }
 
 // others are the users of whom something was otherwise or may have been: who is
@@ -247,6 +269,69 @@ func (r *Relay) forgetPast() {
 	}
 }
 
+// pastKept is how many changes of the past are kept, some tens of MB.
+const pastKept = 100_000
+
+// boundPast forgets a past that has become too long, since refills that select
+// rows are pending all the time: whoever may have a row by it is told, with the
+// transaction of a page, to load the row's table again. By then the selections
+// that came to be before are done with as well.
+func (r *Relay) boundPast(ctx context.Context, page *page) error {
+	if r.past.size <= r.pastKept {
+		return nil
+	}
+	tables := r.tablesOfPast()
+	r.log.Warn("who sees what has changed so often while refills were under way that it is kept no longer; clients load tables again",
+		"changes", r.past.size, "tables", tables)
+	for _, table := range tables {
+		if err := r.tellReload(ctx, page, table); err != nil {
+			return err
+		}
+	}
+	r.past = newPast(r.past.changes)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, j := range r.listed {
+		j.told = page
+	}
+	return nil
+}
+
+// tablesOfPast are the IDs of those with rows that somebody may have by the past.
+func (r *Relay) tablesOfPast() []string {
+	set := map[string]bool{}
+	add := func(tables []string) {
+		for _, table := range tables {
+			set[table] = true
+		}
+	}
+	kinds := map[mapping.ParentRef]bool{}
+	for ref := range r.past.parents {
+		ref.Key = ""
+		kinds[ref] = true
+	}
+	for ref := range kinds {
+		add(r.mapper.TablesBelow(ref))
+	}
+	for scope := range r.past.memberships {
+		add(r.mapper.TablesIn(scope))
+	}
+	for scope := range r.past.unsure {
+		add(r.mapper.TablesIn(scope))
+	}
+	tenants := map[string]bool{}
+	for user := range r.past.attributes {
+		tenants[user.Tenant()] = true
+	}
+	for user := range r.past.unknown {
+		tenants[user.Tenant()] = true
+	}
+	for tenant := range tenants {
+		add(r.mapper.TablesOfTenant(tenant))
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
 // remember takes up what the selections of jobs say of the past: whether a
 // scope was given to the job's users or taken from them, they do not say, nor
 // which attributes somebody had.
@@ -273,7 +358,7 @@ func (r *Relay) remember(items []redisstate.JobItem, channels []string) {
 				r.past.doubt(s.Scope, user)
 			}
 			if s.All || s.User != "" {
-				r.past.unknown[user] = true
+				r.past.lose(user)
 			}
 		}
 	}

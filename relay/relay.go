@@ -110,6 +110,7 @@ type Relay struct {
 	mapper       *mapping.Mapper
 	audience     *audience.State
 	past         *past
+	pastKept     int // how many changes of it; see there
 	lookups      *lookups
 	hasParents   bool
 	seq, ceiling harmonic.Seq
@@ -195,7 +196,7 @@ func New(cfg Config, p Parts) *Relay {
 		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
 		reading: newCollector(p.NewMapper(), cfg.Dir),
-		mapper:  p.NewMapper(), past: newPast(0), lookups: newLookups(p.NewReader()), errands: make(chan errand),
+		mapper:  p.NewMapper(), past: newPast(0), pastKept: pastKept, lookups: newLookups(p.NewReader()), errands: make(chan errand),
 		refillMapper: p.NewMapper(), reader: p.NewReader(), shapes: map[binlog.TableName]*binlog.Table{},
 		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,

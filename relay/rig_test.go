@@ -49,6 +49,8 @@ type rig struct {
 	relay *Relay
 	// inbox bounds that, in bytes, if it is not 0.
 	inbox int
+	// past bounds that, in changes, if it is not 0.
+	past int
 	// polls passes polls one by one; closed, all of them.
 	polls chan struct{}
 	// broken makes polls fail.
@@ -179,6 +181,9 @@ func (r *rig) start() {
 	r.relay = r.newRelay(cfg, store)
 	if r.inbox > 0 {
 		r.relay.inbox.limit = r.inbox
+	}
+	if r.past > 0 {
+		r.relay.pastKept = r.past
 	}
 	relay, done := r.relay, r.done
 	go func() {

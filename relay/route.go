@@ -123,7 +123,10 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 	if err := r.tellLost(ctx, page, fx.Lost); err != nil {
 		return err
 	}
-	if err := r.effects(ctx, fx); err != nil || !a.changes.defines() {
+	if err := r.effects(ctx, fx); err != nil {
+		return err
+	}
+	if err := r.boundPast(ctx, page); err != nil || !a.changes.defines() {
 		return err
 	}
 	return a.changes.each(func(s step) error {

@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"context"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,5 +137,80 @@ func TestRowsThatCannotBeDescribed(t *testing.T) {
 	r.caughtUp()
 	if got, want := r.told(at), []string{"delete 1 ", "delete 100 member", "delete 2 ", "scope-revoked"}; !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// TestPastIsBounded: while a refill does not come to its end, a user joins a
+// team and leaves it, again and again. What is kept of that is bounded: now and
+// then he is told to load again, and refills from before that are given up.
+func TestPastIsBounded(t *testing.T) {
+	const kept, turns = 10, 20
+	r := newScopeRig(t, "id", "user_id", "team_id", "v")
+	r.cfg.ScopeMessages, r.past = false, kept
+	r.sees = func(_ string, d todo) bool {
+		_, mine := r.mine()[d.ID]
+		return mine
+	}
+	r.commit(member(100, 7, 3), shared(1, 3), shared(2, 3))
+	r.occupy(userChannel(7), r.mine())
+	r.start()
+	r.poll()
+	r.caughtUp()
+	var pages atomic.Int32
+	reached, open := make(chan struct{}), make(chan struct{})
+	r.onStep(func(ctx context.Context, name string) error {
+		if name != "page" {
+			return nil
+		}
+		if pages.Add(1) > 1 {
+			return nil
+		}
+		close(reached)
+		select {
+		case <-open:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	r.commit(del(100))
+	<-reached
+	for range turns {
+		r.commit(member(100, 7, 3))
+		r.commit(del(100))
+	}
+	r.commit(member(100, 7, 3))
+	eventually(t, "all is routed and accepted", func() bool {
+		at, _ := r.relay.ledger.settled()
+		return at == position(r.head()).String()
+	})
+	err := r.relay.between(t.Context(), func(context.Context) error {
+		if size := r.relay.past.size; size > kept {
+			t.Errorf("%d changes are kept, want at most %d", size, kept)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reloads := 0
+	for _, text := range r.on(userChannel(7)) {
+		if text == "reload" {
+			reloads++
+		}
+	}
+	if want := (2 + 2*turns) / (kept + 1); reloads != want {
+		t.Errorf("told to load again %d times, want %d", reloads, want)
+	}
+	close(open)
+	r.caughtUp()
+	if n := pages.Load(); n > 1+kept {
+		t.Errorf("%d pages were read, of refills in place of which the user was told to load again, too", n)
+	}
+	if got, want := r.has(7), r.mine(); !maps.Equal(got, want) {
+		t.Errorf("the client has %v, the database %v", sortedRows(got), sortedRows(want))
+	}
+	if jobs, err := r.store.Jobs(t.Context()); err != nil || len(jobs) > 0 {
+		t.Errorf("in Redis there are still %v, %v", jobs, err)
 	}
 }
