@@ -22,6 +22,8 @@ PAGE_SOURCES := $(wildcard $(DEMO)/*.html $(DEMO)/*.ts $(DEMO)/*.json $(DEMO)/pu
 # How many tries test-full gives each fuzz target: with a time in place of a
 # count, Go 1.26 fails at its end now and then (go.dev/issue/75804).
 FUZZES := 100000x
+# How many random transactions test-long makes.
+TRANSACTIONS := 1000000
 # bench: the figures to run, such as ONLY=latency.p50,latency.p99; empty: all.
 ONLY :=
 
@@ -163,6 +165,14 @@ test-full: setup ## the same with the longer runs, and fuzzing
 	@echo "==> TypeScript and browser tests"
 	@cd $(DEMO) && npm test
 	@echo "==> test-full passed"
+
+# Without -race, which makes chorusd several times slower; test-full has it. It
+# ends with what it has gone through.
+.PHONY: test-long
+test-long: setup ## judge who sees what in random worlds, for TRANSACTIONS=1000000
+	@echo "==> $(TRANSACTIONS) random transactions"
+	@TEST_ORACLE_TRANSACTIONS=$(TRANSACTIONS) go test -v -count=1 -timeout 24h -run '^TestWhoSeesWhat$$' ./cmd/chorusd
+	@echo "==> test-long passed"
 
 .PHONY: bench
 bench: setup ## measure: one line per figure, only some with ONLY=name,name

@@ -4,10 +4,14 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,77 +21,97 @@ import (
 )
 
 // worldTransactions is how many transactions a random world lives for, and
-// longWorldTransactions in a long run.
+// longWorldTransactions in a long run, in which as many worlds as sideBySide
+// are on each server at a time: most of one's time is waiting.
 const (
 	worldTransactions     = 400
 	longWorldTransactions = 5000
+	sideBySide            = 2
 )
 
 // TestWhoSeesWhat has random people come and go while random transactions
 // change random tables under random rules, and judges all that is sent by what
 // plain SQL says (package oracle). A seed gives the same worlds and
 // transactions again, but for the times at which things happen; it is 1, and
-// with TEST_FULL another one each time. Longer runs have larger worlds that live
-// for longer, and fewer pauses and kills:
+// with TEST_FULL another one each time. Longer runs (`make test-long`) have
+// larger worlds that live for longer, and fewer pauses and kills:
 //
-//	TEST_ORACLE_TRANSACTIONS=1000000 TEST_ORACLE_SEED=7 \
-//	    go test ./cmd/chorusd -run TestWhoSeesWhat/mysql -timeout 10h
-//	TEST_ORACLE_FOR=1h …
+//	TEST_ORACLE_TRANSACTIONS=1000000 go test ./cmd/chorusd -v -run TestWhoSeesWhat -timeout 10h
+//	TEST_ORACLE_FOR=1h TEST_ORACLE_SEED=7 go test ./cmd/chorusd -v -run TestWhoSeesWhat/mysql -timeout 2h
 //
 // With -race, chorusd is built with it, too, which makes it several times
 // slower; TEST_ORACLE_RACE=off leaves it out there.
 func TestWhoSeesWhat(t *testing.T) {
+	u := newUniverse(t)
+	t.Cleanup(func() { t.Log(u) })
 	onBoth(t, func(t *testing.T, kind services.Kind) {
-		seed := uint64(1)
-		if full {
-			seed = rand.Uint64N(1e9)
-		}
-		if text := os.Getenv("TEST_ORACLE_SEED"); text != "" {
-			seed = uint64(amount(t, "TEST_ORACLE_SEED"))
-		}
 		sql := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{
 			"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--binlog-expire-logs-seconds=3600", "--max-binlog-size=64M",
 		}})
-		redis := servicestest.StartRedis(t, services.RedisOptions{})
-		more := lasting(t)
-		var total oracle.Counts
-		for world := 0; more(total.Transactions, world); world++ {
-			t.Run(strconv.FormatUint(seed+uint64(world), 10), func(t *testing.T) {
-				total.Add(judge(t, onServers{kind: kind, sql: sql, redis: redis}, seed+uint64(world)))
-			})
-			if t.Failed() {
-				t.Fatalf("after %+v: again with TEST_ORACLE_SEED=%d", total, seed+uint64(world))
-			}
+		lanes := 1
+		if u.long {
+			lanes = sideBySide
 		}
-		t.Logf("%+v", total)
+		var running sync.WaitGroup
+		for range lanes {
+			redis := servicestest.StartRedis(t, services.RedisOptions{})
+			running.Go(func() {
+				for !t.Failed() {
+					seed, ok := u.next(kind)
+					if !ok {
+						return
+					}
+					t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+						t.Cleanup(func() {
+							if t.Failed() {
+								t.Logf("again with TEST_ORACLE_SEED=%d", seed)
+							}
+						})
+						u.add(kind, u.judge(t, onServers{kind: kind, sql: sql, redis: redis}, seed))
+					})
+				}
+			})
+		}
+		running.Wait()
 	})
 }
 
-// lasting says how long the test goes on, as the environment has it.
-func lasting(t *testing.T) (more func(transactions, worlds int) bool) {
+// universe is the worlds of a run of the test.
+type universe struct {
+	seed  uint64 // of the first one on each server
+	long  bool   // the environment asks for a run without an end of its own
+	more  func(here, everywhere int) bool
+	began time.Time
+
+	mu    sync.Mutex
+	begun map[services.Kind]int
+	total map[services.Kind]*oracle.Counts
+}
+
+// newUniverse has as many worlds as the environment says.
+func newUniverse(t *testing.T) *universe {
 	t.Helper()
+	u := &universe{seed: 1, began: time.Now(), begun: map[services.Kind]int{}, total: map[services.Kind]*oracle.Counts{}}
+	worlds := 2
+	if full {
+		u.seed, worlds = rand.Uint64N(1e9), 20
+	}
+	u.more = func(here, _ int) bool { return here < worlds }
+	if os.Getenv("TEST_ORACLE_SEED") != "" {
+		u.seed = uint64(amount(t, "TEST_ORACLE_SEED"))
+	}
+	if os.Getenv("TEST_ORACLE_TRANSACTIONS") != "" {
+		n := amount(t, "TEST_ORACLE_TRANSACTIONS")
+		u.long, u.more = true, func(_, everywhere int) bool { return everywhere*longWorldTransactions < n }
+	}
 	if text := os.Getenv("TEST_ORACLE_FOR"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		end := time.Now().Add(d)
-		return func(int, int) bool { return time.Now().Before(end) }
+		u.long, u.more = true, func(int, int) bool { return time.Since(u.began) < d }
 	}
-	if os.Getenv("TEST_ORACLE_TRANSACTIONS") != "" {
-		n := amount(t, "TEST_ORACLE_TRANSACTIONS")
-		return func(transactions, _ int) bool { return transactions < n }
-	}
-	worlds := 2
-	if full {
-		worlds = 20
-	}
-	return func(_, n int) bool { return n < worlds }
-}
-
-// long says that the environment asks for a run without an end of its own.
-func long() bool {
-	return os.Getenv("TEST_ORACLE_FOR") != "" || os.Getenv("TEST_ORACLE_TRANSACTIONS") != ""
+	return u
 }
 
 // amount is a number in the environment.
@@ -100,12 +124,51 @@ func amount(t *testing.T, name string) int {
 	return n
 }
 
+// next is the seed of another world on a server; ok is false after the last one.
+func (u *universe) next(kind services.Kind) (seed uint64, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	here, everywhere := u.begun[kind], 0
+	for _, n := range u.begun {
+		everywhere += n
+	}
+	if !u.more(here, everywhere) {
+		return 0, false
+	}
+	u.begun[kind]++
+	return u.seed + uint64(here), true
+}
+
+// add adds what happened in a world.
+func (u *universe) add(kind services.Kind, c oracle.Counts) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.total[kind] == nil {
+		u.total[kind] = &oracle.Counts{}
+	}
+	u.total[kind].Add(c)
+}
+
+// String says what happened so far, on each server and in all.
+func (u *universe) String() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var all oracle.Counts
+	var b strings.Builder
+	for _, kind := range slices.Sorted(maps.Keys(u.total)) {
+		all.Add(*u.total[kind])
+		fmt.Fprintf(&b, "%s, seeds %d to %d: %+v\n", kind, u.seed, u.seed+uint64(u.begun[kind])-1, *u.total[kind])
+	}
+	fmt.Fprintf(&b, "in all, after %v: %+v", time.Since(u.began).Round(time.Second), all)
+	return b.String()
+}
+
 // judge runs one world.
-func judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
+func (u *universe) judge(t *testing.T, on onServers, seed uint64) oracle.Counts {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
 	features, pace, transactions := oracle.Supported(), oracle.Brisk, worldTransactions
-	if long() {
+	if u.long {
 		features.Large, pace, transactions = true, oracle.Steady, longWorldTransactions
 	}
 	w := oracle.Generate(r, features)

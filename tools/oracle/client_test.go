@@ -70,7 +70,7 @@ func TestUnfoundedDeletes(t *testing.T) {
 	anna := tenant.userChannel("", "1")
 	h := &history{
 		world: &World{Tables: []*Table{posts}},
-		now:   map[*Table]map[viewed]*span{posts: {viewed{anna, "1"}: {}}},
+		now:   map[*Table]holdings{posts: {"1": {anna: {}}}},
 		lost:  map[*Table]map[viewed]int{posts: {viewed{anna, "2"}: 5}},
 	}
 	for _, c := range []struct {

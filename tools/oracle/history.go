@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -22,16 +23,80 @@ type span struct {
 // lasting is the end of a span that has none yet.
 const lasting = int(^uint(0) >> 1)
 
+// holdings are the spans that have not ended, by rows' keys and subjects.
+type holdings map[string]map[subject]*span
+
+func (h holdings) of(v viewed) *span { return h[v.key][v.subject] }
+
+func (h holdings) put(v viewed, s *span) {
+	if h[v.key] == nil {
+		h[v.key] = map[subject]*span{}
+	}
+	h[v.key][v.subject] = s
+}
+
+func (h holdings) drop(v viewed) {
+	delete(h[v.key], v.subject)
+	if len(h[v.key]) == 0 {
+		delete(h, v.key)
+	}
+}
+
+// all gives all of them, and in those of an extent's keys and of the subjects,
+// which are all with nil.
+func (h holdings) all() iter.Seq2[viewed, *span] { return h.in(everything, nil) }
+
+func (h holdings) in(e extent, subjects map[subject]bool) iter.Seq2[viewed, *span] {
+	return func(yield func(viewed, *span) bool) {
+		row := func(key string) bool {
+			for subject := range subjects {
+				if s := h[key][subject]; s != nil && !yield(viewed{subject, key}, s) {
+					return false
+				}
+			}
+			if subjects != nil {
+				return true
+			}
+			for subject, s := range h[key] {
+				if !yield(viewed{subject, key}, s) {
+					return false
+				}
+			}
+			return true
+		}
+		if e.keys == nil {
+			for key := range h {
+				if !row(key) {
+					return
+				}
+			}
+			return
+		}
+		for key := range e.keys {
+			if !row(key) {
+				return
+			}
+		}
+	}
+}
+
 // history knows who was entitled to what, after each commit.
 type history struct {
 	world *World
 	db    *sql.DB
+	// ruled are the tables with rows for clients, columns those of tables of
+	// users and members that name users, and persons whose channels are users'.
+	ruled   []*Table
+	columns map[*Table]*Column
+	persons map[subject]Value
 	// point is how many transactions were committed.
 	point int
-	now   map[*Table]map[viewed]*span
+	now   map[*Table]holdings
 	past  map[*Table]map[viewed][]*span
-	// unsure are rows about which the clock is just deciding.
+	// unsure are rows about which the clock is just deciding, and ticked is when
+	// all of those were looked at last.
 	unsure map[*Table]map[viewed]bool
+	ticked time.Time
 	// lost is up to which point somebody was last entitled to a row that he is
 	// entitled to no more.
 	lost map[*Table]map[viewed]int
@@ -43,29 +108,38 @@ type history struct {
 	told []harmonic.Seq
 }
 
-// newHistory begins with what is there now.
+// newHistory begins with what is there now. The database takes several
+// statements at once.
 func newHistory(ctx context.Context, w *World, db *sql.DB) (*history, error) {
 	h := &history{
-		world: w, db: db, now: map[*Table]map[viewed]*span{}, past: map[*Table]map[viewed][]*span{},
-		unsure: map[*Table]map[viewed]bool{}, lost: map[*Table]map[viewed]int{}, members: map[*Table]map[string]Value{}, told: []harmonic.Seq{0},
+		world: w, db: db, columns: w.userColumns(), persons: map[subject]Value{}, now: map[*Table]holdings{}, past: map[*Table]map[viewed][]*span{},
+		unsure: map[*Table]map[viewed]bool{}, ticked: time.Now(), lost: map[*Table]map[viewed]int{}, members: map[*Table]map[string]Value{}, told: []harmonic.Seq{0},
 	}
-	for t, column := range w.userColumns() {
-		if slices.Contains(t.Key, column) {
-			continue
-		}
-		if err := h.readMembers(ctx, t, column, nil); err != nil {
-			return nil, err
+	var b batch
+	for t, column := range h.columns {
+		if !slices.Contains(t.Key, column) {
+			h.askMembers(&b, t, column, nil)
 		}
 	}
-	for _, t := range w.Tables {
-		if t.Rule != nil {
-			h.now[t], h.past[t], h.unsure[t], h.lost[t] = map[viewed]*span{}, map[viewed][]*span{}, map[viewed]bool{}, map[viewed]int{}
-			if err := h.look(ctx, t, everything); err != nil {
-				return nil, err
+	if err := b.run(ctx, db); err != nil {
+		return nil, err
+	}
+	for _, tenant := range w.Tenants {
+		for _, person := range w.People {
+			for _, channel := range tenant.channelsOf(w, person) {
+				h.persons[channel] = person
 			}
 		}
 	}
-	return h, nil
+	var areas []area
+	for _, t := range w.Tables {
+		if t.Rule != nil {
+			h.ruled = append(h.ruled, t)
+			h.now[t], h.past[t], h.unsure[t], h.lost[t] = holdings{}, map[viewed][]*span{}, map[viewed]bool{}, map[viewed]int{}
+			areas = append(areas, area{t, everything})
+		}
+	}
+	return h, h.look(ctx, areas, 0)
 }
 
 // committed takes a transaction that was committed after all before it: what
@@ -73,124 +147,106 @@ func newHistory(ctx context.Context, w *World, db *sql.DB) (*history, error) {
 func (h *history) committed(ctx context.Context, tx *transaction) error {
 	h.point++
 	h.told = append(h.told, 0)
-	users, err := h.usersIn(ctx, tx)
+	areas, err := h.changed(ctx, tx)
 	if err != nil {
 		return err
 	}
-	for _, t := range h.world.Tables {
-		if t.Rule == nil {
-			continue
-		}
-		changed, err := h.changed(ctx, t, tx, users)
-		if err != nil {
-			return err
-		}
-		for _, e := range changed {
-			if err := h.look(ctx, t, e); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return h.look(ctx, areas, h.point)
 }
 
 // clockError is how far from the time chorusd may judge: its clock follows
 // that of the log, which on MariaDB has whole seconds.
 const clockError = 3 * time.Second
 
-// look asks what there is to see of t now, and notes what is not as it was.
-// Where the clock decides, whoever may see a row at some time around now is
-// entitled to it.
-func (h *history) look(ctx context.Context, t *Table, e extent) error {
-	seen, err := h.around(ctx, t, e)
-	if err != nil {
+// look asks what there is to see now, and notes what is not as it was, and
+// ended at a point. Where the clock decides, whoever may see a row at some time
+// around now is entitled to it.
+func (h *history) look(ctx context.Context, areas []area, end int) error {
+	now := time.Now()
+	before, after := now.Add(-clockError), now.Add(clockError)
+	var b batch
+	possible, certain := make([]view, len(areas)), make([]view, len(areas))
+	for i, a := range areas {
+		if h.world.isTimed(a.table) {
+			possible[i], certain[i] = h.world.ask(&b, a, after, before), h.world.ask(&b, a, before, after)
+		} else {
+			possible[i] = h.world.ask(&b, a, now, now)
+		}
+	}
+	if err := b.run(ctx, h.db); err != nil {
 		return err
 	}
-	h.note(t, e, seen, h.point)
+	for i, a := range areas {
+		subjects := a.subjects(h.world)
+		h.note(a, subjects, possible[i], end)
+		if certain[i] == nil {
+			continue
+		}
+		maps.DeleteFunc(h.unsure[a.table], func(v viewed, _ bool) bool {
+			_, asked := a.keys[v.key]
+			return (a.keys == nil || asked) && (subjects == nil || subjects[v.subject])
+		})
+		for v := range possible[i] {
+			if _, sure := certain[i][v]; !sure {
+				h.unsure[a.table][v] = true
+			}
+		}
+	}
 	return nil
 }
 
-// around is what there is to see at some time around now.
-func (h *history) around(ctx context.Context, t *Table, e extent) (view, error) {
-	now := time.Now()
-	if !h.world.isTimed(t) {
-		return h.world.see(ctx, h.db, t, e, now, now)
-	}
-	before, after := now.Add(-clockError), now.Add(clockError)
-	possible, err := h.world.see(ctx, h.db, t, e, after, before)
-	if err != nil {
-		return nil, err
-	}
-	certain, err := h.world.see(ctx, h.db, t, e, before, after)
-	if err != nil {
-		return nil, err
-	}
-	asked := h.asked(t, e)
-	maps.DeleteFunc(h.unsure[t], func(v viewed, _ bool) bool { return asked(v) })
-	for v := range possible {
-		if _, sure := certain[v]; !sure {
-			h.unsure[t][v] = true
-		}
-	}
-	return possible, nil
-}
-
-// note notes what there is to see of t; what there was has ended at a point.
-func (h *history) note(t *Table, e extent, seen view, end int) {
-	asked := h.asked(t, e)
-	for v, s := range h.now[t] {
-		if !asked(v) {
-			continue
-		}
+// note notes what there is to see of an area; what there was has ended at a point.
+func (h *history) note(a area, subjects map[subject]bool, seen view, end int) {
+	now := h.now[a.table]
+	for v, s := range now.in(a.extent, subjects) {
 		if content, ok := seen[v]; !ok || content != s.content {
 			s.to = end
-			h.past[t][v] = append(h.past[t][v], s)
-			h.lost[t][v] = end
-			delete(h.now[t], v)
+			h.past[a.table][v] = append(h.past[a.table][v], s)
+			h.lost[a.table][v] = end
+			now.drop(v)
 		}
 	}
 	for v, content := range seen {
-		if h.now[t][v] == nil {
-			h.now[t][v] = &span{h.point, lasting, content}
+		if now.of(v) == nil {
+			now.put(v, &span{h.point, lasting, content})
 		}
 	}
 }
 
-// tick looks at what the clock has decided meanwhile.
+// tick looks at what the clock has decided since it was last called.
 func (h *history) tick(ctx context.Context) error {
-	for t := range h.now {
-		if !h.world.isTimed(t) {
-			continue
-		}
-		seen, err := h.around(ctx, t, everything)
-		if err != nil {
-			return err
-		}
-		h.note(t, everything, seen, h.point+1) // at this point there was a time at which it was so
+	from := h.ticked.Add(-clockError)
+	h.ticked = time.Now()
+	areas, err := h.crossed(ctx, from, h.ticked.Add(clockError))
+	if err != nil {
+		return err
 	}
-	return nil
+	return h.look(ctx, areas, h.point+1) // at this point there was a time at which it was so
 }
 
 // verify compares what is known with what the whole database gives, which
 // finds mistakes of the oracle itself.
 func (h *history) verify(ctx context.Context) error {
-	for t := range h.now {
-		if h.world.isTimed(t) {
-			continue // it has moved on
+	var b batch
+	now := time.Now()
+	views := map[*Table]view{}
+	for _, t := range h.ruled {
+		if !h.world.isTimed(t) { // else it has moved on
+			views[t] = h.world.ask(&b, area{t, everything}, now, now)
 		}
-		now := time.Now()
-		seen, err := h.world.see(ctx, h.db, t, everything, now, now)
-		if err != nil {
-			return err
-		}
-		for v, s := range h.now[t] {
+	}
+	if err := b.run(ctx, h.db); err != nil {
+		return err
+	}
+	for t, seen := range views {
+		for v, s := range h.now[t].all() {
 			if seen[v] != s.content {
 				return fmt.Errorf("the oracle is wrong: it has not noticed that %s of %s is %q, not %q, for %s", v.key, t.Name, seen[v], s.content, v.subject)
 			}
 		}
-		for v := range seen {
-			if h.now[t][v] == nil {
-				return fmt.Errorf("the oracle is wrong: it has not noticed that %s sees %s of %s", v.subject, v.key, t.Name)
+		for v, content := range seen {
+			if h.now[t].of(v) == nil {
+				return fmt.Errorf("the oracle is wrong: it has not noticed that %s sees %s of %s: %q", v.subject, v.key, t.Name, content)
 			}
 		}
 	}
@@ -199,21 +255,27 @@ func (h *history) verify(ctx context.Context) error {
 
 // load reads the rows that a subject may see, as an app would.
 func (h *history) load(ctx context.Context, s subject) (map[record]string, error) {
+	of := everything
+	if person, ok := h.persons[s]; ok {
+		of.users = map[string]Value{person.text: person}
+	}
 	rows := map[record]string{}
-	for t, spans := range h.now {
-		if !h.world.isTimed(t) {
-			for v, span := range spans {
-				if v.subject == s {
-					rows[record{t.Name, v.key}] = span.content
-				}
-			}
+	var b batch
+	now := time.Now()
+	timed := map[*Table]view{}
+	for _, t := range h.ruled {
+		if h.world.isTimed(t) {
+			timed[t] = h.world.ask(&b, area{t, of}, now, now)
 			continue
 		}
-		now := time.Now()
-		seen, err := h.world.see(ctx, h.db, t, everything, now, now)
-		if err != nil {
-			return nil, err
+		for v, span := range h.now[t].in(everything, map[subject]bool{s: true}) {
+			rows[record{t.Name, v.key}] = span.content
 		}
+	}
+	if err := b.run(ctx, h.db); err != nil {
+		return nil, err
+	}
+	for t, seen := range timed {
 		for v, content := range seen {
 			if v.subject == s {
 				rows[record{t.Name, v.key}] = content
@@ -232,11 +294,9 @@ type wanted struct {
 // rows are those that a subject should have now.
 func (h *history) rows(s subject) map[record]wanted {
 	rows := map[record]wanted{}
-	for t, spans := range h.now {
-		for v, span := range spans {
-			if v.subject == s {
-				rows[record{t.Name, v.key}] = wanted{span.content, !h.unsure[t][v]}
-			}
+	for _, t := range h.ruled {
+		for v, span := range h.now[t].in(everything, map[subject]bool{s: true}) {
+			rows[record{t.Name, v.key}] = wanted{span.content, !h.unsure[t][v]}
 		}
 	}
 	return rows
@@ -272,7 +332,7 @@ func (h *history) unfounded(s subject, m *message, since int) bool {
 	}
 	v := viewed{s, m.key}
 	lost, ever := h.lost[t][v]
-	return h.now[t][v] == nil && (!ever || lost < since)
+	return h.now[t].of(v) == nil && (!ever || lost < since)
 }
 
 // judge says what is wrong with a message to a subject, "" if nothing is, as
@@ -287,7 +347,7 @@ func (h *history) judge(s subject, m *message) string {
 	}
 	v := viewed{s, m.key}
 	spans := h.past[t][v]
-	if now := h.now[t][v]; now != nil {
+	if now := h.now[t].of(v); now != nil {
 		spans = append(slices.Clip(spans), now)
 	}
 	point := h.pointOf(m.id.Seq())
@@ -341,7 +401,7 @@ func (h *history) story(s subject, r record) string {
 	}
 	v := viewed{s, r.key}
 	spans := h.past[t][v]
-	if now := h.now[t][v]; now != nil {
+	if now := h.now[t].of(v); now != nil {
 		spans = append(slices.Clip(spans), now)
 	}
 	var b strings.Builder
@@ -362,7 +422,7 @@ func (h *history) subjects() []subject {
 		set[s] = true
 	}
 	for _, spans := range h.now {
-		for v := range spans {
+		for v := range spans.all() {
 			set[v.subject] = true
 		}
 	}

@@ -48,7 +48,7 @@ func TestHistory(t *testing.T) {
 				if _, err := writer.fill(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				h, err := newHistory(t.Context(), w, db.DB)
+				h, err := newHistory(t.Context(), w, statements)
 				if err != nil {
 					t.Fatalf("%v\n%s", err, w.TOML())
 				}

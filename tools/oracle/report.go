@@ -75,7 +75,7 @@ func (tx *transaction) concerning(w *World, s subject, r record) []string {
 	}
 	table := w.table(s, r.table)
 	keys, bulk := tx.touched[table]
-	bulk = bulk && keys == nil
+	bulk = bulk && (keys == nil || tx.several[table])
 	var parents []*Table
 	if table != nil {
 		parents = table.parents()

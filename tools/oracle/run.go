@@ -60,9 +60,10 @@ type Run struct {
 	log   journal
 }
 
-// Counts is what happened in a run.
+// Counts is what happened in one run or several. In each of the Pauses, all that
+// everybody has was compared.
 type Counts struct {
-	Transactions, Messages, Deletes, Control, Connections, Pauses, Kills, Outages, Statements int
+	Worlds, Transactions, Messages, Deletes, Control, Connections, Pauses, Kills, Outages, Statements int
 	// Unfounded deletes name rows that whoever got them was not entitled to.
 	Unfounded int
 	// Locked transactions waited for another one, a second each.
@@ -71,6 +72,7 @@ type Counts struct {
 
 // Add adds those of another run.
 func (c *Counts) Add(other Counts) {
+	c.Worlds += other.Worlds
 	c.Transactions += other.Transactions
 	c.Messages += other.Messages
 	c.Deletes += other.Deletes
@@ -103,6 +105,7 @@ func NewRun(ctx context.Context, w *World, db *sql.DB, p *Pusher, d Daemon, r *r
 	if run.history, err = newHistory(ctx, w, db); err != nil {
 		return nil, err
 	}
+	run.Count.Worlds = 1
 	if w.prefixed {
 		run.owned, err = run.own(ctx)
 	}
@@ -340,7 +343,12 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 		if err := r.receive(ctx); err != nil {
 			return err
 		}
-		s, wrong := r.wrong()
+		late := now.Sub(began) > patience
+		var s subject
+		var wrong *record
+		if quiet || late {
+			s, wrong = r.wrong()
+		}
 		if quiet && wrong == nil {
 			return nil
 		}
@@ -350,7 +358,6 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 		case settled.IsZero():
 			settled = now
 		}
-		late := now.Sub(began) > patience
 		if wrong != nil && (late || quiet && now.Sub(settled) > settling) {
 			want := r.history.rows(s)
 			return r.report(s, *wrong, fmt.Sprintf("%s, %v after the last write (chorusd is settled: %v): %s",

@@ -16,6 +16,9 @@ type transaction struct {
 	// touched are the keys of rows that it wrote, by table and their JSON;
 	// nil stands for any of them.
 	touched map[*Table]map[string]Key
+	// several are tables of which it has changed many rows by one statement;
+	// once it is committed, the history finds their keys.
+	several map[*Table]bool
 	// uniques are what their Table.Unique held, by its text.
 	uniques map[*Table]map[string]Value
 
@@ -33,18 +36,29 @@ func (tx *transaction) touch(t *Table, r *row) {
 		}
 		tx.uniques[t][r.unique.text] = r.unique
 	}
+	if keys := tx.keys(t); keys != nil {
+		keys[r.key.JSON()] = r.key
+	}
+}
+
+// keys are those of a table that are noted; nil stands for any.
+func (tx *transaction) keys(t *Table) map[string]Key {
 	keys, ok := tx.touched[t]
 	if !ok {
 		keys = map[string]Key{}
 		tx.touched[t] = keys
 	}
-	if keys != nil {
-		keys[r.key.JSON()] = r.key
-	}
+	return keys
 }
 
-// touchAll notes that any row may be written.
+// touchAll notes that any row is written.
 func (tx *transaction) touchAll(t *Table) { tx.touched[t] = nil }
+
+// touchSeveral notes that rows are written that nobody knows yet.
+func (tx *transaction) touchSeveral(t *Table) {
+	tx.keys(t)
+	tx.several[t] = true
+}
 
 // wrote says whether the transaction has written rows of a table.
 func (tx *transaction) wrote(t *Table) bool {
@@ -52,10 +66,16 @@ func (tx *transaction) wrote(t *Table) bool {
 	return ok
 }
 
-// holds says whether the transaction has written the row with a key.
+// emptied says whether the transaction may have written any row of a table.
+func (tx *transaction) emptied(t *Table) bool {
+	keys, wrote := tx.touched[t]
+	return wrote && keys == nil
+}
+
+// holds says whether the transaction may have written the row with a key.
 func (tx *transaction) holds(t *Table, key string) bool {
 	keys, ok := tx.touched[t]
-	return ok && (keys == nil || keys[key] != nil)
+	return ok && (keys == nil || tx.several[t] || keys[key] != nil)
 }
 
 // exec executes a statement, in one round trip with those that wait for it.

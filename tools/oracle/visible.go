@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"maps"
@@ -23,23 +22,23 @@ type viewed struct {
 	key     string
 }
 
-// see asks the database what may be seen of t, as far as e goes: what has begun
-// at one time and has not ended at another.
-func (w *World) see(ctx context.Context, db *sql.DB, t *Table, e extent, late, early time.Time) (view, error) {
+// ask asks what may be seen of an area: what has begun at one time and has not
+// ended at another. The view is filled when the batch is run.
+func (w *World) ask(b *batch, a area, late, early time.Time) view {
 	v := view{}
 	times := strings.NewReplacer("@late", timeValue(late).SQL(), "@early", timeValue(early).SQL())
-	for _, query := range w.queries(t, e) {
-		query = times.Replace(query)
-		if err := v.read(ctx, db, t, query); err != nil {
-			return nil, fmt.Errorf("ask the oracle: %w\n%s", err, query)
-		}
+	for _, query := range w.queries(a) {
+		b.ask(times.Replace(query), v.reader(a.table))
 	}
-	return v, nil
+	return v
 }
 
-// queries are the SQL of see. Each gives a channel, the value of each field,
-// and for each field whether it may be seen.
-func (w *World) queries(t *Table, asked extent) []string {
+// queries are the SQL of ask. Each gives a channel, the value of each field,
+// and for each field whether it may be seen. In it t is a row, joined with the
+// parents that it leads to, of which there is one at most, or with NULL. The
+// tables are read in this order: a server would take longer to find a better one.
+func (w *World) queries(asked area) []string {
+	t := asked.table
 	var values []string
 	for _, f := range t.Rule.Fields {
 		values = append(values, f.sql())
@@ -58,24 +57,26 @@ func (w *World) queries(t *Table, asked extent) []string {
 	if asked.keys != nil {
 		conditions = append(conditions, "("+t.names(asked.keys)+")")
 	}
-	query := func(channel, from, condition string) string {
-		return fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s", channel, strings.Join(values, ", "), from,
+	query := func(channel string, from *joins, condition string) string {
+		return fmt.Sprintf("SELECT STRAIGHT_JOIN %s, %s FROM %s WHERE %s", channel, strings.Join(values, ", "), from.text,
 			strings.Join(append(slices.Clone(conditions), condition), " AND "))
 	}
 	var queries, alternatives []string
+	rows := newJoins(t)
 	for _, all := range t.Rule.Any {
 		if e := all[0]; e.Kind == ToChannel {
 			if asked.users != nil {
 				continue
 			}
-			from := t.sql() + " t" + e.Path.joins()
-			channel := fmt.Sprintf("CONCAT('private-%s.', %s)", t.tenant.in(e.Channel), e.Path.end())
-			queries = append(queries, query(channel, from, e.Path.end()+" IS NOT NULL"))
+			from := newJoins(t)
+			key := from.end(e.Path)
+			channel := fmt.Sprintf("CONCAT('private-%s.', %s)", t.tenant.in(e.Channel), key)
+			queries = append(queries, query(channel, from, key+" IS NOT NULL"))
 			continue
 		}
 		parts := make([]string, len(all))
 		for i, e := range all {
-			parts[i] = e.sql()
+			parts[i] = e.sql(rows)
 		}
 		alternatives = append(alternatives, "("+strings.Join(parts, " AND ")+")")
 	}
@@ -84,12 +85,12 @@ func (w *World) queries(t *Table, asked extent) []string {
 		if w.prefixed { // without one there is no channel
 			channel, join = fmt.Sprintf("CONCAT(%s, u.prefix, '.user.', s.id)", quoted(t.tenant.head())), "JOIN"
 		}
-		from := fmt.Sprintf("people s %s %s u ON u.id = s.id CROSS JOIN %s t", join, t.tenant.Users.sql(), t.sql())
+		rows.text += fmt.Sprintf(" JOIN people s %s %s u ON u.id = s.id", join, t.tenant.Users.sql())
 		condition := "(" + strings.Join(alternatives, " OR ") + ")"
 		if asked.users != nil {
 			condition += " AND s.id IN (" + literals(asked.users) + ")"
 		}
-		queries = append(queries, query(channel, from, condition))
+		queries = append(queries, query(channel, rows, condition))
 	}
 	return queries
 }
@@ -105,19 +106,25 @@ func literals(values map[string]Value) string {
 
 // names is the condition for rows t with the keys.
 func (t *Table) names(keys map[string]Key) string {
-	parts := []string{"FALSE"}
+	if len(keys) == 0 {
+		return "FALSE"
+	}
+	parts := make([]string, 0, len(keys))
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
-		parts = append(parts, "("+t.where("t.", keys[name])+")")
+		if len(t.Key) == 1 {
+			parts = append(parts, keys[name][0].SQL())
+		} else {
+			parts = append(parts, "("+t.where("t.", keys[name])+")")
+		}
+	}
+	if len(t.Key) == 1 {
+		return "t." + t.Key[0].Name + " IN (" + strings.Join(parts, ", ") + ")"
 	}
 	return strings.Join(parts, " OR ")
 }
 
-func (v view) read(ctx context.Context, db *sql.DB, t *Table, query string) error {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
+// reader takes rows of the answers to queries.
+func (v view) reader(t *Table) func(*sql.Rows) error {
 	n := len(t.Rule.Fields)
 	var channel string
 	texts := make([]sql.NullString, 2*n)
@@ -125,7 +132,7 @@ func (v view) read(ctx context.Context, db *sql.DB, t *Table, query string) erro
 	for i := range texts {
 		into = append(into, &texts[i])
 	}
-	for rows.Next() {
+	return func(rows *sql.Rows) error {
 		if err := rows.Scan(into...); err != nil {
 			return err
 		}
@@ -145,8 +152,8 @@ func (v view) read(ctx context.Context, db *sql.DB, t *Table, query string) erro
 			key = append(key, values[c])
 		}
 		v[viewed{channel, key.JSON()}] = content(fields)
+		return nil
 	}
-	return rows.Err()
 }
 
 // sql is the field's value.
@@ -164,52 +171,60 @@ func (f *Field) sql() string {
 }
 
 // sql says whether user s may see row t by the entry.
-func (e Entry) sql() string {
+func (e Entry) sql(from *joins) string {
 	if e.Kind == ToPublic {
 		return "TRUE"
 	}
-	condition := e.Path.end() + " = s.id"
-	if e.Kind == ToScope {
-		var ways []string
-		for _, m := range e.Scope.Members {
-			way := fmt.Sprintf("EXISTS (SELECT 1 FROM %s m WHERE m.%s = s.id AND m.%s = %s", m.Table.sql(), m.User.Name, m.Scope.Name, e.Path.end())
-			if m.Where != nil {
-				way += " AND (" + m.Where.SQL + ")"
+	end := from.end(e.Path)
+	if e.Kind == ToUser {
+		return end + " = s.id"
+	}
+	var ways []string
+	for _, m := range e.Scope.Members {
+		way := fmt.Sprintf("EXISTS (SELECT 1 FROM %s m WHERE m.%s = s.id AND m.%s = %s", m.Table.sql(), m.User.Name, m.Scope.Name, end)
+		if m.Where != nil {
+			way += " AND (" + m.Where.SQL + ")"
+		}
+		ways = append(ways, way+")")
+	}
+	return "(" + strings.Join(ways, " OR ") + ")"
+}
+
+// joins is a row t with the parents that it leads to.
+type joins struct {
+	text    string
+	aliases map[string]string // of what is joined, by how
+}
+
+func newJoins(t *Table) *joins { return &joins{t.sql() + " t", map[string]string{}} }
+
+// end is the column that a path leads to; NULL if it leads nowhere.
+func (j *joins) end(p Path) string { return j.through(p.Hops) + "." + p.Column.Name }
+
+// through joins the parents of a path, and returns what the last is called.
+func (j *joins) through(hops []Hop) string {
+	child := "t"
+	for _, h := range hops {
+		join := func(parent string) string {
+			var on []string
+			for i, from := range h.Link.From {
+				on = append(on, fmt.Sprintf("%s.%s = %s.%s", parent, h.Target.To[i].Name, child, from.Name))
 			}
-			ways = append(ways, way+")")
+			if h.Link.Type != nil {
+				on = append(on, fmt.Sprintf("%s.%s = %s", child, h.Link.Type.Name, quoted(h.Target.Type)))
+			}
+			return fmt.Sprintf(" LEFT JOIN %s %s ON %s", h.Target.Table.sql(), parent, strings.Join(on, " AND "))
 		}
-		condition = "(" + strings.Join(ways, " OR ") + ")"
-	}
-	if len(e.Path.Hops) == 0 {
-		return condition
-	}
-	return fmt.Sprintf("EXISTS (SELECT 1 FROM (SELECT 1) here%s WHERE %s)", e.Path.joins(), condition)
-}
-
-// joins joins the parents p1, p2 and so on to the row t.
-func (p Path) joins() string {
-	text, child := "", "t"
-	for i, h := range p.Hops {
-		parent := fmt.Sprintf("p%d", i+1)
-		var on []string
-		for j, from := range h.Link.From {
-			on = append(on, fmt.Sprintf("%s.%s = %s.%s", parent, h.Target.To[j].Name, child, from.Name))
+		how := join("")
+		alias, joined := j.aliases[how]
+		if !joined {
+			alias = fmt.Sprintf("p%d", len(j.aliases)+1)
+			j.aliases[how] = alias
+			j.text += join(alias)
 		}
-		if h.Link.Type != nil {
-			on = append(on, fmt.Sprintf("%s.%s = %s", child, h.Link.Type.Name, quoted(h.Target.Type)))
-		}
-		text += fmt.Sprintf(" JOIN %s %s ON %s", h.Target.Table.sql(), parent, strings.Join(on, " AND "))
-		child = parent
+		child = alias
 	}
-	return text
-}
-
-// end is the column that the path leads to.
-func (p Path) end() string {
-	if len(p.Hops) == 0 {
-		return "t." + p.Column.Name
-	}
-	return fmt.Sprintf("p%d.%s", len(p.Hops), p.Column.Name)
+	return child
 }
 
 // isTimed says whether the clock decides who sees rows of t.

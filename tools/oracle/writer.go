@@ -124,7 +124,7 @@ func (w *writer) abandon(ctx context.Context) error {
 
 func (w *writer) begin(slot int) *transaction {
 	w.numbers++
-	tx := &transaction{number: w.numbers, conn: w.conns[slot], touched: map[*Table]map[string]Key{}, uniques: map[*Table]map[string]Value{}}
+	tx := &transaction{number: w.numbers, conn: w.conns[slot], touched: map[*Table]map[string]Key{}, several: map[*Table]bool{}, uniques: map[*Table]map[string]Value{}}
 	w.open[slot] = tx
 	tx.defers("BEGIN")
 	return tx
@@ -348,7 +348,7 @@ func (w *writer) several(ctx context.Context, tx *transaction, t *Table) error {
 
 // bulk changes many rows by one statement.
 func (w *writer) bulk(ctx context.Context, tx *transaction, t *Table) error {
-	tx.touchAll(t)
+	tx.touchSeveral(t)
 	where := ""
 	if c := w.column(t); c.Domain != nil && w.chance(0.8) {
 		where = " WHERE " + c.Name + " = " + pick(w.rand, c.Domain).SQL()
