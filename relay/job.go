@@ -377,16 +377,15 @@ func (r *Relay) settle(ctx context.Context) error {
 	r.mu.Lock()
 	none := len(r.selecting) == 0 && r.making == 0
 	for _, j := range r.listed {
-		items := slices.Clone(j.held)
-		switch {
-		case j.told != nil && j.told.over():
-			for _, item := range j.items {
-				if selects(item) {
-					items = append(items, item)
-				}
-			}
-		case !none:
+		told := j.told != nil && j.told.over()
+		if !told && (!none || len(j.held) == 0) {
 			continue
+		}
+		items := slices.Clone(j.held)
+		for _, item := range j.items {
+			if told && selects(item) {
+				items = append(items, item)
+			}
 		}
 		if len(items) > 0 {
 			settled[j] = items

@@ -27,6 +27,7 @@ const (
 	worldTransactions     = 400
 	longWorldTransactions = 5000
 	sideBySide            = 2
+	servers               = 2 // onBoth
 )
 
 // TestWhoSeesWhat has random people come and go while random transactions
@@ -46,7 +47,8 @@ func TestWhoSeesWhat(t *testing.T) {
 	t.Cleanup(func() { t.Log(u) })
 	onBoth(t, func(t *testing.T, kind services.Kind) {
 		sql := servicestest.StartSQL(t, kind, services.SQLOptions{Args: []string{
-			"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--binlog-expire-logs-seconds=3600", "--max-binlog-size=64M",
+			"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--performance-schema=OFF",
+			"--binlog-expire-logs-seconds=600", "--max-binlog-size=64M",
 		}})
 		lanes := 1
 		if u.long {
@@ -78,9 +80,9 @@ func TestWhoSeesWhat(t *testing.T) {
 
 // universe is the worlds of a run of the test.
 type universe struct {
-	seed  uint64 // of the first one on each server
-	long  bool   // the environment asks for a run without an end of its own
-	more  func(here, everywhere int) bool
+	seed  uint64                // of the first one on each server
+	long  bool                  // the environment asks for a run without an end of its own
+	more  func(worlds int) bool // whether there is another one on a server
 	began time.Time
 
 	mu    sync.Mutex
@@ -96,20 +98,20 @@ func newUniverse(t *testing.T) *universe {
 	if full {
 		u.seed, worlds = rand.Uint64N(1e9), 20
 	}
-	u.more = func(here, _ int) bool { return here < worlds }
+	u.more = func(begun int) bool { return begun < worlds }
 	if os.Getenv("TEST_ORACLE_SEED") != "" {
 		u.seed = uint64(amount(t, "TEST_ORACLE_SEED"))
 	}
 	if os.Getenv("TEST_ORACLE_TRANSACTIONS") != "" {
-		n := amount(t, "TEST_ORACLE_TRANSACTIONS")
-		u.long, u.more = true, func(_, everywhere int) bool { return everywhere*longWorldTransactions < n }
+		n := amount(t, "TEST_ORACLE_TRANSACTIONS") / servers
+		u.long, u.more = true, func(begun int) bool { return begun*longWorldTransactions < n }
 	}
 	if text := os.Getenv("TEST_ORACLE_FOR"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.long, u.more = true, func(int, int) bool { return time.Since(u.began) < d }
+		u.long, u.more = true, func(int) bool { return time.Since(u.began) < d }
 	}
 	return u
 }
@@ -128,15 +130,12 @@ func amount(t *testing.T, name string) int {
 func (u *universe) next(kind services.Kind) (seed uint64, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	here, everywhere := u.begun[kind], 0
-	for _, n := range u.begun {
-		everywhere += n
-	}
-	if !u.more(here, everywhere) {
+	begun := u.begun[kind]
+	if !u.more(begun) {
 		return 0, false
 	}
 	u.begun[kind]++
-	return u.seed + uint64(here), true
+	return u.seed + uint64(begun), true
 }
 
 // add adds what happened in a world.

@@ -165,13 +165,9 @@ func (h *history) look(ctx context.Context, areas []area, end int) error {
 	now := time.Now()
 	before, after := now.Add(-clockError), now.Add(clockError)
 	var b batch
-	possible, certain := make([]view, len(areas)), make([]view, len(areas))
+	possible, unsure := make([]view, len(areas)), make([]map[viewed]bool, len(areas))
 	for i, a := range areas {
-		if h.world.isTimed(a.table) {
-			possible[i], certain[i] = h.world.ask(&b, a, after, before), h.world.ask(&b, a, before, after)
-		} else {
-			possible[i] = h.world.ask(&b, a, now, now)
-		}
+		possible[i], unsure[i] = h.world.askAround(&b, a, before, after)
 	}
 	if err := b.run(ctx, h.db); err != nil {
 		return err
@@ -179,18 +175,11 @@ func (h *history) look(ctx context.Context, areas []area, end int) error {
 	for i, a := range areas {
 		subjects := a.subjects(h.world)
 		h.note(a, subjects, possible[i], end)
-		if certain[i] == nil {
-			continue
-		}
 		maps.DeleteFunc(h.unsure[a.table], func(v viewed, _ bool) bool {
 			_, asked := a.keys[v.key]
 			return (a.keys == nil || asked) && (subjects == nil || subjects[v.subject])
 		})
-		for v := range possible[i] {
-			if _, sure := certain[i][v]; !sure {
-				h.unsure[a.table][v] = true
-			}
-		}
+		maps.Copy(h.unsure[a.table], unsure[i])
 	}
 	return nil
 }
@@ -232,7 +221,7 @@ func (h *history) verify(ctx context.Context) error {
 	views := map[*Table]view{}
 	for _, t := range h.ruled {
 		if !h.world.isTimed(t) { // else it has moved on
-			views[t] = h.world.ask(&b, area{t, everything}, now, now)
+			views[t] = h.world.ask(&b, area{t, everything}, now)
 		}
 	}
 	if err := b.run(ctx, h.db); err != nil {
@@ -265,7 +254,7 @@ func (h *history) load(ctx context.Context, s subject) (map[record]string, error
 	timed := map[*Table]view{}
 	for _, t := range h.ruled {
 		if h.world.isTimed(t) {
-			timed[t] = h.world.ask(&b, area{t, of}, now, now)
+			timed[t] = h.world.ask(&b, area{t, of}, now)
 			continue
 		}
 		for v, span := range h.now[t].in(everything, map[subject]bool{s: true}) {

@@ -1,12 +1,23 @@
 package oracle
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Rule says who may see the rows of a table, and what of them.
 type Rule struct {
 	Fields []*Field
 	Any    [][]Entry // any of the lists, all of each
 	Where  *Cond     // nil: every row
+}
+
+// asksForUsers says whether it looks at attributes of users.
+func (r *Rule) asksForUsers() bool {
+	asks := func(c *Cond) bool { return c != nil && strings.Contains(c.SQL, "u.") }
+	return asks(r.Where) || slices.ContainsFunc(r.Fields, func(f *Field) bool {
+		return asks(f.VisibleIf) || f.Mask != nil && asks(f.Mask.Unmasked)
+	})
 }
 
 // Field is one of the fields that clients get.

@@ -42,6 +42,8 @@ type Table struct {
 	timed   bool // the clock decides about its rows
 	stays   bool // no row of it ever goes
 	altered bool // it has the extra column
+	// questions are made when they are asked first.
+	questions []question
 }
 
 // Column is one column of a table.

@@ -69,9 +69,9 @@ func (v Value) SQL() string {
 }
 
 // quoted is a text as an SQL literal.
-func quoted(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
-}
+func quoted(s string) string { return "'" + quoting.Replace(s) + "'" }
+
+var quoting = strings.NewReplacer(`\`, `\\`, "'", "''")
 
 // JSON is the value as clients get it.
 func (v Value) JSON() string {

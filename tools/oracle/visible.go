@@ -22,23 +22,62 @@ type viewed struct {
 	key     string
 }
 
-// ask asks what may be seen of an area: what has begun at one time and has not
-// ended at another. The view is filled when the batch is run.
-func (w *World) ask(b *batch, a area, late, early time.Time) view {
+// ask asks what may be seen of an area at a time. The view is filled when the
+// batch is run.
+func (w *World) ask(b *batch, a area, now time.Time) view {
 	v := view{}
-	times := strings.NewReplacer("@late", timeValue(late).SQL(), "@early", timeValue(early).SQL())
-	for _, query := range w.queries(a) {
-		b.ask(times.Replace(query), v.reader(a.table))
-	}
+	w.askBetween(b, a, v, nil, now, now)
 	return v
 }
 
-// queries are the SQL of ask. Each gives a channel, the value of each field,
-// and for each field whether it may be seen. In it t is a row, joined with the
-// parents that it leads to, of which there is one at most, or with NULL. The
-// tables are read in this order: a server would take longer to find a better one.
-func (w *World) queries(asked area) []string {
-	t := asked.table
+// askAround asks what may be seen at some time between two, and what of it not
+// at each.
+func (w *World) askAround(b *batch, a area, from, to time.Time) (possible view, unsure map[viewed]bool) {
+	possible, unsure = view{}, map[viewed]bool{}
+	w.askBetween(b, a, possible, unsure, from, to)
+	return possible, unsure
+}
+
+func (w *World) askBetween(b *batch, a area, v view, unsure map[viewed]bool, from, to time.Time) {
+	first, last := timeValue(from).SQL(), timeValue(to).SQL()
+	for _, q := range w.queriesOf(a.table) {
+		if a.users != nil && !q.users {
+			continue
+		}
+		text := q.text
+		if w.isTimed(a.table) {
+			text = strings.NewReplacer("@late", last, "@early", first, "@surelyLate", first, "@surelyEarly", last).Replace(text)
+		}
+		if a.keys != nil {
+			text += " AND (" + a.table.names(a.keys) + ")"
+		}
+		if a.users != nil {
+			text += " AND s.id IN (" + literals(a.users) + ")"
+		}
+		b.ask(text, v.reader(a.table, unsure))
+	}
+}
+
+// question is SQL that asks for views of a table, up to the end of its
+// conditions. In it t is a row, joined with the parents that it leads to, of
+// which there is one at most, or with NULL. The tables are read in this order:
+// a server would take longer to find a better one.
+type question struct {
+	text  string
+	users bool // of users, s, and not of shared channels
+}
+
+// queriesOf are the questions about all views of a table. Each gives a channel,
+// the value of each field, for each field whether it may be seen, and whether
+// the row may be seen whatever the time is between the two.
+func (w *World) queriesOf(t *Table) []question {
+	if t.questions == nil {
+		t.questions = w.newQuestions(t)
+	}
+	return t.questions
+}
+
+func (w *World) newQuestions(t *Table) (questions []question) {
 	var values []string
 	for _, f := range t.Rule.Fields {
 		values = append(values, f.sql())
@@ -50,28 +89,26 @@ func (w *World) queries(asked area) []string {
 			values = append(values, "COALESCE("+f.VisibleIf.SQL+", 0)")
 		}
 	}
-	conditions := []string{}
-	if t.Rule.Where != nil {
-		conditions = append(conditions, "("+t.Rule.Where.SQL+")")
+	surely := strings.NewReplacer("@late", "@surelyLate", "@early", "@surelyEarly")
+	add := func(channel string, from *joins, condition string, users bool) {
+		if t.Rule.Where != nil {
+			condition = "(" + t.Rule.Where.SQL + ") AND " + condition
+		}
+		sure := "1"
+		if w.isTimed(t) {
+			sure = "COALESCE(" + surely.Replace(condition) + ", 0)"
+		}
+		questions = append(questions, question{
+			fmt.Sprintf("SELECT STRAIGHT_JOIN %s, %s, %s FROM %s WHERE %s", channel, strings.Join(values, ", "), sure, from.text, condition), users,
+		})
 	}
-	if asked.keys != nil {
-		conditions = append(conditions, "("+t.names(asked.keys)+")")
-	}
-	query := func(channel string, from *joins, condition string) string {
-		return fmt.Sprintf("SELECT STRAIGHT_JOIN %s, %s FROM %s WHERE %s", channel, strings.Join(values, ", "), from.text,
-			strings.Join(append(slices.Clone(conditions), condition), " AND "))
-	}
-	var queries, alternatives []string
+	var alternatives []string
 	rows := newJoins(t)
 	for _, all := range t.Rule.Any {
 		if e := all[0]; e.Kind == ToChannel {
-			if asked.users != nil {
-				continue
-			}
 			from := newJoins(t)
 			key := from.end(e.Path)
-			channel := fmt.Sprintf("CONCAT('private-%s.', %s)", t.tenant.in(e.Channel), key)
-			queries = append(queries, query(channel, from, key+" IS NOT NULL"))
+			add(fmt.Sprintf("CONCAT('private-%s.', %s)", t.tenant.in(e.Channel), key), from, key+" IS NOT NULL", false)
 			continue
 		}
 		parts := make([]string, len(all))
@@ -86,13 +123,9 @@ func (w *World) queries(asked area) []string {
 			channel, join = fmt.Sprintf("CONCAT(%s, u.prefix, '.user.', s.id)", quoted(t.tenant.head())), "JOIN"
 		}
 		rows.text += fmt.Sprintf(" JOIN people s %s %s u ON u.id = s.id", join, t.tenant.Users.sql())
-		condition := "(" + strings.Join(alternatives, " OR ") + ")"
-		if asked.users != nil {
-			condition += " AND s.id IN (" + literals(asked.users) + ")"
-		}
-		queries = append(queries, query(channel, rows, condition))
+		add(channel, rows, "("+strings.Join(alternatives, " OR ")+")", true)
 	}
-	return queries
+	return questions
 }
 
 // literals are values as a list in SQL.
@@ -123,15 +156,17 @@ func (t *Table) names(keys map[string]Key) string {
 	return strings.Join(parts, " OR ")
 }
 
-// reader takes rows of the answers to queries.
-func (v view) reader(t *Table) func(*sql.Rows) error {
+// reader takes rows of the answers to questions.
+func (v view) reader(t *Table, unsure map[viewed]bool) func(*sql.Rows) error {
 	n := len(t.Rule.Fields)
 	var channel string
+	var sure bool
 	texts := make([]sql.NullString, 2*n)
 	into := []any{&channel}
 	for i := range texts {
 		into = append(into, &texts[i])
 	}
+	into = append(into, &sure)
 	return func(rows *sql.Rows) error {
 		if err := rows.Scan(into...); err != nil {
 			return err
@@ -151,7 +186,11 @@ func (v view) reader(t *Table) func(*sql.Rows) error {
 		for _, c := range t.Key {
 			key = append(key, values[c])
 		}
-		v[viewed{channel, key.JSON()}] = content(fields)
+		seen := viewed{channel, key.JSON()}
+		v[seen] = content(fields)
+		if !sure && unsure != nil {
+			unsure[seen] = true
+		}
 		return nil
 	}
 }
@@ -240,7 +279,7 @@ func (w *World) reads(t *Table) []*Table {
 			tables = append(tables, table)
 		}
 	}
-	if len(w.attributes) > 0 {
+	if w.prefixed || t.Rule.asksForUsers() {
 		add(t.tenant.Users)
 	}
 	for _, all := range t.Rule.Any {
