@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chorusd/chorusd/pusher/pushertest"
 )
@@ -98,7 +99,9 @@ func TestLongList(t *testing.T) {
 	defer fake.Subscribe(nil, names...)()
 	cfg := configFor("soketi", fake.Addr())
 	cfg.Timeout = maxTimeout
-	got, err := newClient(t, cfg).Channels(t.Context(), "private-")
+	c := newClient(t, cfg)
+	c.dialect.NodesWait = 0 // the fake waits for nobody, but may be slow
+	got, err := c.Channels(t.Context(), "private-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +144,27 @@ func (a *arriving) Read(p []byte) (int, error) {
 	n := copy(p, a.text)
 	a.text = a.text[n:]
 	return n, nil
+}
+
+// TestListsThatMayLackANode: an answer that has taken as long as the server waits
+// for its other nodes is no complete list.
+func TestListsThatMayLackANode(t *testing.T) {
+	s := startFake(t, pushertest.Soketi)
+	c := newClient(t, s.config)
+	c.dialect.NodesWait = time.Millisecond
+	s.front.Fail(pushertest.List, -1, func(x *pushertest.Exchange) {
+		answer := x.Do()
+		<-time.After(time.Millisecond)
+		x.Write(answer)
+	})
+	_, err := c.Channels(t.Context(), "private-")
+	if e := failure(t, err, Unavailable, 0); !strings.Contains(e.Error(), "a node that is silent: Soketi does not wait longer than 1ms") {
+		t.Errorf("the error is %q", e)
+	}
+	c.dialect.NodesWait = time.Hour
+	if _, err := c.Channels(t.Context(), "private-"); err != nil {
+		t.Error(err)
+	}
 }
 
 // The list is read as it arrives: however long it is, a few kilobytes of it are

@@ -150,8 +150,9 @@ func (c *Client) publish(ctx context.Context, events []Event) error {
 // subscriber, in no order. Prefix is empty or itself a valid name of a channel.
 //
 // It is the whole list that the server sent: an answer that breaks off is an
-// error. But a server that runs on several nodes can leave out what a silent
-// node has without saying so. Errors are as for Publish.
+// error. A server that runs on several nodes leaves out what a silent node has
+// without saying so, but after Dialect.NodesWait: an answer that begins as late
+// is an error, too. Errors are as for Publish.
 func (c *Client) Channels(ctx context.Context, prefix string) ([]string, error) {
 	var params pusherhttp.ChannelsParams
 	if prefix != "" {
@@ -161,12 +162,23 @@ func (c *Client) Channels(ctx context.Context, prefix string) ([]string, error) 
 		params.FilterByPrefix = &prefix
 	}
 	list := channelList{prefix: prefix}
-	err := c.do(ctx, c.listing, call{op: "list channels", read: list.read}, func(library *pusherhttp.Client) error {
+	var begun time.Time
+	var took time.Duration // until the server began to answer
+	job := call{op: "list channels", read: list.read, note: func(*http.Response) { took = time.Since(begun) }}
+	err := c.do(ctx, c.listing, job, func(library *pusherhttp.Client) error {
+		begun = time.Now()
 		_, err := library.Channels(params)
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if c.dialect.NodesWait > 0 && took >= c.dialect.NodesWait {
+		return nil, &Error{
+			Op: job.op, Class: Unavailable,
+			Message: fmt.Sprintf("the list came after %s, so it may lack the channels of a node that is silent: %s does not wait longer than %s for one",
+				took.Round(time.Millisecond), c.dialect.Title, c.dialect.NodesWait),
+		}
 	}
 	return list.names, nil
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Auto in place of a kind of server has Detect find out.
@@ -50,6 +51,9 @@ type Dialect struct {
 	// ReadsFirst says that the server reads a request whole, or refuses it for
 	// its size, before it looks at what is in it: see TryLargest.
 	ReadsFirst bool
+	// NodesWait is for how long one of several nodes waits for the others when it
+	// is asked for channels, before it answers with what it has; 0: not known.
+	NodesWait time.Duration
 	// RateSetting is the server's own that raises how many requests it takes.
 	RateSetting string
 	// Spread is up to how many channels of one event are cheaper as so many
@@ -76,6 +80,7 @@ var dialects = map[string]Dialect{
 		Name: "reverb", Title: "Laravel Reverb",
 		Limits:  Limits{Channels: libraryChannels, RequestBytes: 10_000},
 		Setting: "max_request_size in config/reverb.php", ReadsFirst: true,
+		NodesWait: 10 * time.Second,
 		// An empty map is a list to PHP, and the header is Symfony's.
 		marks: &marks{list: `{"channels":[]}`, channel: `{"occupied":false}`, channelStatus: 200, cacheControl: "no-cache, private"},
 	},
@@ -83,7 +88,8 @@ var dialects = map[string]Dialect{
 		Name: "soketi", Title: "Soketi",
 		Limits:  Limits{Channels: 100, Batch: 10, DataBytes: 100 * 1024},
 		Setting: "eventLimits.maxPayloadInKb", Webhooks: true, RateSetting: "the app's maxBackendEventsPerSecond and maxReadRequestsPerSecond",
-		Spread: 9,
+		Spread:    9,
+		NodesWait: 5 * time.Second, // adapter.*.requestsTimeout
 		// It counts subscriptions without being asked to.
 		marks: &marks{list: `{"channels":{}}`, channel: `{"subscription_count":0,"occupied":false}`, channelStatus: 200},
 	},
