@@ -44,13 +44,11 @@ func (r *Relay) look(j *job) {
 	}
 }
 
-// selects says whether an item stands for records that others may see than did.
+// selects says whether an item stands for records that others may see than did:
+// those of a scope, or below parents. That is what its text begins with.
 func selects(item redisstate.JobItem) bool {
-	if !isSelection(item.Key) {
-		return false
-	}
-	s, err := parseSelection(item.Key)
-	return err != nil || s.Scope != "" || s.Parents != nil
+	what, ok := strings.CutPrefix(item.Key, selectionHead)
+	return ok && (strings.HasPrefix(what, `{"scope":`) || strings.HasPrefix(what, `{"parents":`))
 }
 
 // selection is an item that stands for many records.
