@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,18 +21,25 @@ import (
 	"github.com/chorusd/chorusd/tools/services"
 )
 
+// app is an app of a Pusher-compatible server.
+type app struct{ kind, addr, id, key, secret string }
+
+func soketiApp(s *services.SoketiServer) app {
+	return app{kind: "soketi", addr: s.Addr, id: s.AppID, key: s.Key, secret: s.Secret}
+}
+
 // daemon is chorusd as it is run: a program of its own.
 type daemon struct {
-	cmd    *exec.Cmd
-	dir    string
-	ended  chan struct{} // closed when the program has ended
-	err    error         // how; to be read after ended
-	cancel context.CancelFunc
+	dir   string // its state, and the program and its configuration
+	admin string // its address
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the program has ended
+	err   error         // how; to be read after ended
+	end   context.CancelFunc
 }
 
 // daemonConfig is a configuration with the defaults wherever there are any.
-func daemonConfig(database *services.SQLServer, redis *services.RedisServer, soketi *services.SoketiServer) string {
-	quoted := func(list []string) string { return `"` + strings.Join(list, `", "`) + `"` }
+func daemonConfig(database *services.SQLServer, redis *services.RedisServer, to app, mapping string) string {
 	return fmt.Sprintf(`
 [mysql]
 addr = %q
@@ -38,56 +48,79 @@ database = "app"
 [redis]
 addr = %q
 [pusher]
-server = "soketi"
+server = %q
 host = %q
 app_id = %q
 key = %q
 secret = %q
-[admin]
-listen = ""
 [log]
 format = "json"
+%s`, database.Addr, redis.Addr, to.kind, to.addr, to.id, to.key, to.secret, mapping)
+}
+
+// todosMapping is that of the table todos.
+func todosMapping() string {
+	quoted := func(list []string) string { return `"` + strings.Join(list, `", "`) + `"` }
+	return fmt.Sprintf(`
 [tables.todos]
 fields = [%s]
 visible_to = [%s]
 [tables.todos.casts]
 done = "boolean"
-`, database.Addr, redis.Addr, soketi.Addr, soketi.AppID, soketi.Key, soketi.Secret, quoted(todos.Fields), quoted(slices.Concat(todos.VisibleTo...)))
+`, quoted(todos.Fields), quoted(slices.Concat(todos.VisibleTo...)))
 }
 
 // startDaemon builds chorusd, runs it in a folder of its own and returns when
 // it says that it is ready. ctx ends it too.
-func startDaemon(ctx context.Context, config string) (_ *daemon, err error) {
-	dir, err := os.MkdirTemp("", "chorusd-bench-")
-	if err != nil {
-		return nil, err
+func startDaemon(ctx context.Context, config string) (*daemon, error) {
+	d := &daemon{}
+	if err := d.build(ctx, config); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(d.dir))
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(dir))
-		}
-	}()
-	program, file := filepath.Join(dir, "chorusd"), filepath.Join(dir, "config.toml")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/chorusd/chorusd/cmd/chorusd")
+	if err := d.run(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(d.dir))
+	}
+	return d, nil
+}
+
+func (d *daemon) program() string { return filepath.Join(d.dir, "chorusd") }
+
+func (d *daemon) config() string { return filepath.Join(d.dir, "config.toml") }
+
+func (d *daemon) build(ctx context.Context, config string) (err error) {
+	if d.dir, err = os.MkdirTemp("", "chorusd-bench-"); err != nil {
+		return err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-o", d.program(), "github.com/chorusd/chorusd/cmd/chorusd")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build chorusd: %w\n%s", err, out)
+		return fmt.Errorf("build chorusd: %w\n%s", err, out)
 	}
-	if err := os.WriteFile(file, []byte(fmt.Sprintf("state_dir = %q\n%s", dir, config)), 0o600); err != nil {
-		return nil, err
+	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
 	}
-	d := &daemon{dir: dir, ended: make(chan struct{})}
-	ctx, d.cancel = context.WithCancel(ctx)
-	d.cmd = exec.CommandContext(ctx, program, "run", "--config", file)
+	d.admin = free.Addr().String()
+	if err := free.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(d.config(), fmt.Appendf(nil, "state_dir = %q\n%s\n[admin]\nlisten = %q\n", d.dir, config, d.admin), 0o600)
+}
+
+// run starts the program, for the first time or after halt.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, d.end = context.WithCancel(ctx)
+	d.cmd = exec.CommandContext(ctx, d.program(), "run", "--config", d.config())
 	d.cmd.Cancel = func() error { return d.cmd.Process.Signal(syscall.SIGTERM) }
 	d.cmd.WaitDelay = 15 * time.Second // more than a graceful stop may take
 	log, err := d.cmd.StderrPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	ready := make(chan struct{})
+	d.ended = make(chan struct{})
 	go func() {
 		d.follow(log, ready)
 		d.err = d.cmd.Wait()
@@ -95,10 +128,10 @@ func startDaemon(ctx context.Context, config string) (_ *daemon, err error) {
 	}()
 	select {
 	case <-ready:
-		return d, nil
+		return nil
 	case <-d.ended:
-		d.cancel()
-		return nil, fmt.Errorf("chorusd ended instead of becoming ready: %w", d.err)
+		d.end()
+		return fmt.Errorf("chorusd ended instead of becoming ready: %w", d.err)
 	}
 }
 
@@ -117,9 +150,51 @@ func (d *daemon) follow(log io.Reader, ready chan<- struct{}) {
 	}
 }
 
+// halt ends the program gracefully; run starts it again.
+func (d *daemon) halt() {
+	d.end()
+	<-d.ended
+}
+
 // stop ends the program gracefully and removes its folder.
 func (d *daemon) stop() error {
-	d.cancel()
-	<-d.ended
+	d.halt()
 	return os.RemoveAll(d.dir)
+}
+
+// metric reads one of the program's metrics, by its name and labels as they are
+// served.
+func (d *daemon) metric(ctx context.Context, name string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.admin+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("there is no metric %s", name), lines.Err())
+}
+
+// awaits waits until a metric is as it has to be.
+func (d *daemon) awaits(ctx context.Context, name string, holds func(float64) bool) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if value, err := d.metric(ctx, name); err != nil || holds(value) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }

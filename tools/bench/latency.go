@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -96,9 +97,12 @@ type latencyBench struct {
 	closers    []func() error // in the order of creation
 }
 
-func (b *latencyBench) close() error {
+func (b *latencyBench) close() error { return closeAll(b.closers) }
+
+// closeAll closes what was opened last first.
+func closeAll(closers []func() error) error {
 	var errs []error
-	for _, f := range slices.Backward(b.closers) {
+	for _, f := range slices.Backward(closers) {
 		errs = append(errs, f())
 	}
 	return errors.Join(errs...)
@@ -129,9 +133,8 @@ func newLatencyBench(ctx context.Context) (_ *latencyBench, err error) {
 	}
 	b.closers = append(b.closers, soketi.Stop)
 
-	cfg := pusher.DefaultConfig()
-	cfg.Server, cfg.Host, cfg.AppID, cfg.Key, cfg.Secret = "soketi", soketi.Addr, soketi.AppID, soketi.Key, pusher.Secret(soketi.Secret)
-	if b.publisher, err = pusher.New(cfg, slog.New(slog.DiscardHandler), pusher.Options{}); err != nil {
+	to := soketiApp(soketi)
+	if b.publisher, err = newPublisher(to, nil); err != nil {
 		return nil, err
 	}
 	b.closers = append(b.closers, func() error { b.publisher.Close(); return nil })
@@ -141,16 +144,24 @@ func newLatencyBench(ctx context.Context) (_ *latencyBench, err error) {
 	for user := range latencyUsers {
 		channels = append(channels, channelOf(user))
 	}
-	if b.subscriber, err = subscribe(ctx, soketi, channels); err != nil {
+	if b.subscriber, err = subscribe(ctx, to, channels); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	b.closers = append(b.closers, b.subscriber.close)
-	daemon, err := startDaemon(ctx, daemonConfig(database, redis, soketi))
+	daemon, err := startDaemon(ctx, daemonConfig(database, redis, to, todosMapping()))
 	if err != nil {
 		return nil, err
 	}
 	b.closers = append(b.closers, daemon.stop)
 	return b, nil
+}
+
+// newPublisher makes requests as chorusd does, over its own connections if
+// transport is nil.
+func newPublisher(to app, transport http.RoundTripper) (*pusher.Client, error) {
+	cfg := pusher.DefaultConfig()
+	cfg.Server, cfg.Host, cfg.AppID, cfg.Key, cfg.Secret = to.kind, to.addr, to.id, to.key, pusher.Secret(to.secret)
+	return pusher.New(cfg, slog.New(slog.DiscardHandler), pusher.Options{Transport: transport})
 }
 
 func channelOf(user int) string {

@@ -47,6 +47,15 @@ var benchmarks = []benchmark{
 	{[]string{"capture.bulk", "capture.single", "capture.mapped"}, []services.Kind{services.MySQL}, capture},
 	{[]string{"mapping.cost"}, []services.Kind{services.MySQL}, mappingCost},
 	{[]string{"route.fanout"}, []services.Kind{services.MySQL, services.Redis}, fanout},
+	{
+		[]string{
+			"publish.ceiling.1", "publish.requests.1", "publish.ceiling.10", "publish.requests.10",
+			"publish.ceiling.1000", "publish.requests.1000", "publish.drain",
+		},
+		[]services.Kind{services.MySQL, services.Redis, services.Soketi},
+		delivery,
+	},
+	{[]string{"rss.slow"}, []services.Kind{services.MySQL, services.Redis}, slow},
 	{[]string{"latency.p50", "latency.p99"}, []services.Kind{services.MySQL, services.Redis, services.Soketi}, latency},
 }
 

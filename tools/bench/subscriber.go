@@ -15,7 +15,6 @@ import (
 	"github.com/coder/websocket/wsjson"
 
 	"github.com/chorusd/chorusd/harmonic"
-	"github.com/chorusd/chorusd/tools/services"
 )
 
 // subscriber is a client of the Pusher protocol on one WebSocket:
@@ -47,47 +46,56 @@ func (f *frame) open(into any) error {
 	return json.Unmarshal([]byte(text), into)
 }
 
-// subscribe connects and subscribes to private channels, signing for them as
-// the app would.
-func subscribe(ctx context.Context, server *services.SoketiServer, channels []string) (*subscriber, error) {
-	conn, _, err := websocket.Dial(ctx, "ws://"+server.Addr+"/app/"+server.Key+"?protocol=7&client=bench", nil)
+// subscribe connects and subscribes to private channels.
+func subscribe(ctx context.Context, to app, channels []string) (*subscriber, error) {
+	conn, err := connect(ctx, to, channels)
 	if err != nil {
 		return nil, err
 	}
 	s := &subscriber{conn: conn, ended: make(chan struct{})}
-	if err := s.subscribe(ctx, server, channels); err != nil {
-		_ = conn.CloseNow()
-		return nil, err
-	}
 	go s.read()
 	return s, nil
 }
 
-func (s *subscriber) subscribe(ctx context.Context, server *services.SoketiServer, channels []string) error {
+// connect opens a WebSocket that is subscribed to private channels.
+func connect(ctx context.Context, to app, channels []string) (*websocket.Conn, error) {
+	conn, _, err := websocket.Dial(ctx, "ws://"+to.addr+"/app/"+to.key+"?protocol=7&client=bench", nil) //nolint:bodyclose // of a WebSocket there is none
+	if err != nil {
+		return nil, err
+	}
+	if err := join(ctx, conn, to, channels); err != nil {
+		_ = conn.CloseNow()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// join subscribes, signing as the app would.
+func join(ctx context.Context, conn *websocket.Conn, to app, channels []string) error {
 	var hello frame
 	var socket struct {
 		ID string `json:"socket_id"`
 	}
-	if err := wsjson.Read(ctx, s.conn, &hello); err != nil {
+	if err := wsjson.Read(ctx, conn, &hello); err != nil {
 		return err
 	}
 	if err := hello.open(&socket); err != nil || hello.Event != "pusher:connection_established" {
 		return fmt.Errorf("the server greets with %s %s", hello.Event, hello.Data)
 	}
 	for _, channel := range channels {
-		mac := hmac.New(sha256.New, []byte(server.Secret))
+		mac := hmac.New(sha256.New, []byte(to.secret))
 		mac.Write([]byte(socket.ID + ":" + channel))
 		data, err := json.Marshal(map[string]string{
-			"channel": channel, "auth": server.Key + ":" + hex.EncodeToString(mac.Sum(nil)),
+			"channel": channel, "auth": to.key + ":" + hex.EncodeToString(mac.Sum(nil)),
 		})
 		if err != nil {
 			return err
 		}
-		if err := wsjson.Write(ctx, s.conn, frame{Event: "pusher:subscribe", Data: data}); err != nil {
+		if err := wsjson.Write(ctx, conn, frame{Event: "pusher:subscribe", Data: data}); err != nil {
 			return err
 		}
 		var answer frame
-		if err := wsjson.Read(ctx, s.conn, &answer); err != nil {
+		if err := wsjson.Read(ctx, conn, &answer); err != nil {
 			return err
 		}
 		if answer.Event != "pusher_internal:subscription_succeeded" {
