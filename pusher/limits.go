@@ -123,7 +123,7 @@ func (c *Client) Fits(events []Event) error {
 	} else {
 		err = c.exceeds("events in a batch", items, c.limits.Batch, "pusher.max_batch")
 	}
-	if err != nil {
+	if err != nil || c.limits.RequestBytes == 0 {
 		return err
 	}
 	return c.exceeds("bytes of the whole request", c.Size(events), c.limits.RequestBytes, "pusher.max_request_bytes")
@@ -136,8 +136,10 @@ func (c *Client) Cut(e Event) ([]Event, error) {
 	if err := e.validate(); err != nil {
 		return nil, err
 	}
-	empty := Event{Name: e.Name, Data: e.Data}
-	fixed := eventSize(empty)
+	fixed := 0
+	if c.limits.RequestBytes > 0 {
+		fixed = eventSize(Event{Name: e.Name, Data: e.Data})
+	}
 	var pieces []Event
 	start, size := 0, fixed
 	for i, channel := range e.Channels {

@@ -63,18 +63,10 @@ func (e Event) ItemBytes() int {
 // jsonSize is the length of s as encoding/json writes it by default: with
 // quotes, and with <, >, &, U+2028 and U+2029 escaped.
 func jsonSize[T string | []byte](s T) int {
-	const escaped = len(`\u0000`)
 	size := len(`""`)
 	for i := 0; i < len(s); {
-		if b := s[i]; b < utf8.RuneSelf {
-			switch {
-			case b == '"' || b == '\\' || b == '\b' || b == '\f' || b == '\n' || b == '\r' || b == '\t':
-				size += 2
-			case b < ' ' || b == '<' || b == '>' || b == '&':
-				size += escaped
-			default:
-				size++
-			}
+		if n := int(jsonBytes[s[i]]); n > 0 {
+			size += n
 			i++
 			continue
 		}
@@ -88,6 +80,25 @@ func jsonSize[T string | []byte](s T) int {
 	}
 	return size
 }
+
+// escaped is the length of a character that JSON has by its number.
+const escaped = len(`\u0000`)
+
+// jsonBytes are how many bytes encoding/json writes for an ASCII character; 0
+// for what begins no such.
+var jsonBytes = func() (sizes [256]uint8) {
+	for b := range byte(utf8.RuneSelf) {
+		switch {
+		case b == '"' || b == '\\' || b == '\b' || b == '\f' || b == '\n' || b == '\r' || b == '\t':
+			sizes[b] = 2
+		case b < ' ' || b == '<' || b == '>' || b == '&':
+			sizes[b] = uint8(escaped)
+		default:
+			sizes[b] = 1
+		}
+	}
+	return sizes
+}()
 
 // measure has the library make a request and returns what of its size does not
 // depend on the body. A timestamp, a digest and a signature have fixed lengths.
