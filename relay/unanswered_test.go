@@ -79,7 +79,8 @@ func TestTrialOfAServerThatFailsAtRandom(t *testing.T) {
 	}
 }
 
-// pushTo queues events of one channel or several, in order.
+// pushTo queues events of one channel or several, in order, and waits until they
+// are under way: nothing that is queued later is in a request with them.
 func (p *publishing) pushTo(channels []string, numbers ...int) {
 	p.t.Helper()
 	for _, n := range numbers {
@@ -88,6 +89,7 @@ func (p *publishing) pushTo(channels []string, numbers ...int) {
 			p.t.Fatal(err)
 		}
 	}
+	synctest.Wait()
 }
 
 // traffic publishes to other channels, an event each second, for a while, and
