@@ -44,6 +44,8 @@ type networkFault struct {
 	ends bool
 	// breaks says that connections are to be broken.
 	breaks bool
+	// least is how long it lasts.
+	least time.Duration
 }
 
 // brokenTimes is how many connections a fault breaks on each link.
@@ -55,16 +57,18 @@ var networkFaults = []networkFault{
 	{name: "half-open", begin: (*servicestest.Link).Lose, ends: true},
 	{name: "slow", begin: func(l *servicestest.Link) { l.Slow(10 * time.Millisecond) }},
 	{name: "reset midway", begin: func(l *servicestest.Link) { l.BreakAfter(func() int { return 1 + rand.IntN(20_000) }) }, breaks: true},
+	// For as long as chorusd waits for an answer: then it asks again, and goes on.
+	{name: "held for some connections", begin: func(l *servicestest.Link) { l.HoldSome(3) }, least: 4 * time.Second},
 }
 
 // suffer has a fault happen to links under load until chorusd has noticed it,
-// or has made its way for a while.
-func (f networkFault) suffer(t *testing.T, d *daemon, l *load, links []networked) {
+// or has made its way for a while; healing is called before it ends.
+func (f networkFault) suffer(t *testing.T, d *daemon, l *load, links []networked, healing func()) {
 	t.Helper()
 	t.Logf("%d commits: %d links are %s", l.committed(), len(links), f.name)
-	over := time.NewTimer(0)
+	over := time.NewTimer(f.least)
 	if full {
-		over.Reset(time.Duration(rand.Int64N(int64(away()))))
+		over.Reset(f.least + time.Duration(rand.Int64N(int64(away()))))
 	}
 	defer over.Stop()
 	broken := make([]int, len(links))
@@ -86,6 +90,7 @@ func (f networkFault) suffer(t *testing.T, d *daemon, l *load, links []networked
 		}
 	}
 	<-over.C
+	healing()
 	for _, link := range links {
 		link.Heal()
 	}
@@ -131,10 +136,12 @@ func TestNetworkFaults(t *testing.T) {
 			for i, f := range faults {
 				l.awaitCommits(t, 20)
 				visitors = append(visitors, s.visit(t, users[1+i]))
-				f.suffer(t, d, l, links)
+				healing := func() {}
+				if i == len(faults)-1 {
+					healing = stop // so that no later change hides what comes late
+				}
+				f.suffer(t, d, l, links, healing)
 			}
-			l.awaitCommits(t, 20)
-			stop()
 			accounted(t, client, loadPlatform, l.of(0))
 			awaitAll(t, client, "chorus.user.7", l.of(7))
 			(&visitor{client: client, channel: "chorus.user.7", user: 7, begin: map[int]int{}}).converge(t)

@@ -24,14 +24,18 @@ type Link struct {
 
 	connections, broken atomic.Int64
 
-	mu    sync.Mutex
-	fault fault
-	wires map[*wire]bool
+	mu     sync.Mutex
+	fault  fault
+	faults int // how many there were
+	wires  map[*wire]bool
 }
 
 // fault is what happens on a link. Its zero value is nothing.
 type fault struct {
 	cut, hold, lose bool
+	number          int
+	old             bool          // holds the connections alone that were there before it,
+	more            int           // and so many more
 	pause           time.Duration // before each piece of at most pieceSize
 	after           func() int    // resets a connection after so many bytes
 	over            chan struct{} // closed when it is over
@@ -80,6 +84,10 @@ func (l *Link) Cut() {
 // while.
 func (l *Link) Hold() { l.set(fault{hold: true}) }
 
+// HoldSome does the same to the connections that there are, and to so many more.
+// Others pass, so that what is held arrives later than what was sent after it.
+func (l *Link) HoldSome(more int) { l.set(fault{hold: true, old: true, more: more}) }
+
 // Lose loses what is sent. Of a connection on which that has happened, neither
 // end ever hears again, also not that it is closed: it is half-open, as behind
 // a router that has forgotten it.
@@ -99,7 +107,8 @@ func (l *Link) set(f fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	close(l.fault.over)
-	f.over = make(chan struct{})
+	l.faults++
+	f.over, f.number = make(chan struct{}), l.faults
 	l.fault = f
 }
 
@@ -125,13 +134,25 @@ func (l *Link) accept() {
 			return // it is closed
 		}
 		l.connections.Add(1)
-		l.running.Go(func() { l.connect(client.(*net.TCPConn)) })
+		w := l.wire(client.(*net.TCPConn))
+		l.running.Go(func() { l.connect(w) })
 	}
 }
 
+// wire is a connection's, in the order in which they come.
+func (l *Link) wire(client *net.TCPConn) *wire {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &wire{client: client, born: l.faults}
+	if l.fault.more > 0 {
+		l.fault.more--
+		w.born--
+	}
+	return w
+}
+
 // connect has a connection until both of its ends are closed.
-func (l *Link) connect(client *net.TCPConn) {
-	w := &wire{client: client}
+func (l *Link) connect(w *wire) {
 	defer w.reset()
 	if l.now().cut {
 		return
@@ -162,6 +183,7 @@ func (l *Link) connect(client *net.TCPConn) {
 // wire is a connection through a link.
 type wire struct {
 	client, server *net.TCPConn
+	born           int // faults before it
 
 	mu      sync.Mutex
 	lost    bool // nothing passes any more
@@ -198,15 +220,15 @@ func (l *Link) pump(w *wire, from, to *net.TCPConn) {
 	}
 }
 
-// await waits until something may pass; ok is false if nothing does any more.
-func (l *Link) await() (f fault, ok bool) {
+// await waits until something may pass on a connection; ok is false if nothing does any more.
+func (l *Link) await(w *wire) (f fault, ok bool) {
 	for {
 		f = l.now()
 		var paused <-chan time.Time
 		switch {
 		case f.pause > 0:
 			paused = time.After(f.pause)
-		case !f.hold:
+		case !f.hold, f.old && w.born >= f.number:
 			return f, true
 		}
 		select {
@@ -222,7 +244,7 @@ func (l *Link) await() (f fault, ok bool) {
 // pass passes on some bytes when the link lets it, and returns how many, or have
 // been lost; 0 if there is no connection any more.
 func (l *Link) pass(w *wire, to *net.TCPConn, bytes []byte) int {
-	f, ok := l.await()
+	f, ok := l.await(w)
 	if !ok {
 		return 0
 	}
@@ -246,7 +268,7 @@ func (l *Link) pass(w *wire, to *net.TCPConn, bytes []byte) int {
 
 // finish passes on that an end is closed, or was reset.
 func (l *Link) finish(w *wire, to *net.TCPConn, err error) {
-	f, ok := l.await()
+	f, ok := l.await(w)
 	if !ok {
 		return
 	}

@@ -145,6 +145,22 @@ func TestLink(t *testing.T) {
 			t.Errorf("the server saw one end with %v", err)
 		}
 	})
+	t.Run("holds what is open and what comes next, and passes the rest", func(t *testing.T) {
+		addr, _ := echo(t)
+		link := servicestest.StartLink(t, addr)
+		conn := dial(t, link.Addr())
+		says(t, conn, "hello")
+		link.HoldSome(1)
+		next := dial(t, link.Addr())
+		_, _ = io.WriteString(conn, "late")
+		_, _ = io.WriteString(next, "late, too")
+		says(t, dial(t, link.Addr()), "early")
+		isSilent(t, conn)
+		isSilent(t, next)
+		link.Heal()
+		hears(t, conn, "late")
+		hears(t, next, "late, too")
+	})
 	t.Run("loses, for good", func(t *testing.T) {
 		addr, ended := echo(t)
 		link := servicestest.StartLink(t, addr)
