@@ -371,27 +371,28 @@ func (b *deliveryBench) readyMade(ctx context.Context, l load, first int) ([]req
 		for _, user := range l.users(id) {
 			e.Channels = append(e.Channels, channelOf(user))
 		}
-		if events = append(events, e); l.recipients < itemsOfBatch && (len(events)+1)*l.recipients <= itemsOfBatch && id < first+l.changes-1 {
-			continue
+		var requests [][]pusher.Event
+		if l.recipients < itemsOfBatch {
+			if events = append(events, e); (len(events)+1)*l.recipients <= itemsOfBatch && id < first+l.changes-1 {
+				continue
+			}
+			requests, events = append(requests, events), nil
+		} else {
+			pieces, err := client.Cut(e)
+			if err != nil {
+				return nil, err
+			}
+			for _, piece := range pieces {
+				requests = append(requests, []pusher.Event{piece})
+			}
 		}
-		for _, some := range cut(events, channelsOfEvent) {
+		for _, some := range requests {
 			if err := client.Publish(ctx, some); err != nil {
 				return nil, err
 			}
 		}
-		events = nil
 	}
 	return recorder.requests, nil
-}
-
-// cut divides the channels of a single event.
-func cut(events []pusher.Event, channels int) (requests [][]pusher.Event) {
-	for len(events) == 1 && len(events[0].Channels) > channels {
-		some := events[0]
-		some.Channels, events[0].Channels = some.Channels[:channels], some.Channels[channels:]
-		requests = append(requests, []pusher.Event{some})
-	}
-	return append(requests, events)
 }
 
 // recorder keeps requests and sends none.
