@@ -69,6 +69,7 @@ type world struct {
 	mu    sync.Mutex
 	log   [][]binlog.Change
 	defs  map[int]binlog.Definition // transactions that are statements
+	times map[int]uint64            // of transactions whose time is another one, in microseconds
 	shape *binlog.Table             // what todos looks like where reading begins; nil: nothing is said of it
 	rows  map[int]todo
 	grown chan struct{} // closed and renewed when log grows
@@ -89,7 +90,7 @@ var epochTime = time.Date(2026, 11, 22, 17, 25, 39, 0, time.UTC)
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return &world{t: t, defs: map[int]binlog.Definition{}, rows: map[int]todo{}, grown: make(chan struct{})}
+	return &world{t: t, defs: map[int]binlog.Definition{}, times: map[int]uint64{}, rows: map[int]todo{}, grown: make(chan struct{})}
 }
 
 // put and del are what a transaction does to a row.
@@ -146,6 +147,15 @@ func (w *world) define(d binlog.Definition) {
 		clear(w.rows)
 	}
 	w.defs[len(w.log)] = d
+	w.log = append(w.log, []binlog.Change{})
+	w.wake()
+}
+
+// elsewhere makes a transaction of other tables, so many seconds after epochTime.
+func (w *world) elsewhere(clock int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.times[len(w.log)] = uint64(inSeconds(clock).UnixMicro())
 	w.log = append(w.log, []binlog.Change{})
 	w.wake()
 }
@@ -225,6 +235,9 @@ func (w *world) Run(ctx context.Context, from binlog.Position, h binlog.Handler)
 		committed := uint64(epochTime.Add(time.Duration(n) * time.Millisecond).UnixMicro())
 		w.mu.Lock()
 		d, ok := w.defs[n]
+		if at := w.times[n]; at > 0 {
+			committed = at
+		}
 		w.mu.Unlock()
 		if ok {
 			if err := h.Definition(ctx, &d); ended(ctx) {

@@ -55,13 +55,16 @@ func (r *Relay) routeAll(ctx context.Context) error {
 
 // take routes what was read in one piece.
 func (r *Relay) take(ctx context.Context, a *arrival) error {
-	switch a.kind {
-	case present:
+	if a.kind == present {
 		return r.defined(ctx, nil, a.definition)
-	case idle:
-		if err := r.tick(ctx, a.point.At()); err != nil {
-			return err
-		}
+	}
+	if a.changes != nil {
+		r.meet(a.changes)
+	}
+	if err := r.tick(ctx, a.point.At()); err != nil {
+		return err
+	}
+	if a.kind == idle {
 		r.ledger.idle(a.point)
 		return r.passed(a.point)
 	}
@@ -69,7 +72,6 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 	r.routing = &a.point
 	r.mu.Unlock()
 	if a.changes != nil {
-		r.meet(a.changes)
 		if err := r.routeTransaction(ctx, a); err != nil {
 			return fmt.Errorf("route the transaction that ends at %s:%d: %w", a.point.File, a.point.Offset, err)
 		}
@@ -84,9 +86,6 @@ func (r *Relay) take(ctx context.Context, a *arrival) error {
 // what is found out first: each change is then seen by the view from before
 // all of them and by the one after.
 func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
-	if err := r.tick(ctx, a.point.At()); err != nil {
-		return err
-	}
 	r.forgetPast()
 	page := r.ledger.current(a.time)
 	page.journey = r.embark(a)
@@ -138,9 +137,10 @@ func (r *Relay) routeTransaction(ctx context.Context, a *arrival) error {
 }
 
 // tick moves the clock that conditions are judged by: to the time of each
-// transaction, and where nothing more is to be read, to that of the day. It
-// never goes back. A transaction that is read late is so judged by its own
-// time: the row that it wrote may have been another one when its time came.
+// transaction, whatever it changes, and where nothing more is to be read, to
+// that of the day. It never goes back. A transaction that is read late is so
+// judged by its own time: the row that it wrote may have been another one when
+// its time came.
 func (r *Relay) tick(ctx context.Context, now time.Time) error {
 	if now.Before(r.timers.now()) || now.Equal(noTime) {
 		return nil

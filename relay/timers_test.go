@@ -80,6 +80,21 @@ func TestClockBringsRows(t *testing.T) {
 	r.wasTold(9)
 }
 
+// TestClockOfOthersTransactions: where other tables change all the time, the
+// log has no end to wait at.
+func TestClockOfOthersTransactions(t *testing.T) {
+	t.Parallel()
+	r := newTimed(t, fromDue)
+	r.begin()
+	r.commit(due(1, 7, 60), due(2, 7, 120))
+	r.elsewhere(59)
+	r.caughtUp()
+	r.wasTold(7)
+	r.elsewhere(61)
+	r.caughtUp()
+	r.wasTold(7, "update 1 v1")
+}
+
 func TestClockTakesRows(t *testing.T) {
 	t.Parallel()
 	r := newTimed(t, untilDue)
