@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -26,7 +27,7 @@ import (
 const (
 	worldTransactions     = 400
 	longWorldTransactions = 5000
-	sideBySide            = 2
+	sideBySide            = 3
 	servers               = 2 // onBoth
 )
 
@@ -242,6 +243,12 @@ func (j *judged) Redis(there bool) {
 func (j *judged) Settled() bool {
 	status, ok := j.status()
 	return ok && status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0
+}
+
+// Explain implements oracle.Daemon.
+func (j *judged) Explain(table, key, user string) string {
+	_, body := j.daemon.get(j.T, explainPath+"?"+url.Values{"table": {table}, "key": {key}, "user": {user}}.Encode())
+	return body
 }
 
 // Refilling implements oracle.Daemon.

@@ -214,8 +214,9 @@ func (h *history) tick(ctx context.Context) error {
 }
 
 // verify compares what is known with what the whole database gives, which
-// finds mistakes of the oracle itself.
-func (h *history) verify(ctx context.Context) error {
+// finds mistakes of the oracle itself: it says which, or nothing, and of whom
+// and what.
+func (h *history) verify(ctx context.Context) (mistake string, s subject, about record, err error) {
 	var b batch
 	now := time.Now()
 	views := map[*Table]view{}
@@ -225,21 +226,23 @@ func (h *history) verify(ctx context.Context) error {
 		}
 	}
 	if err := b.run(ctx, h.db); err != nil {
-		return err
+		return "", "", record{}, err
 	}
 	for t, seen := range views {
 		for v, s := range h.now[t].all() {
 			if seen[v] != s.content {
-				return fmt.Errorf("the oracle is wrong: it has not noticed that %s of %s is %q, not %q, for %s", v.key, t.Name, seen[v], s.content, v.subject)
+				mistake = fmt.Sprintf("the oracle is wrong: it has not noticed that %s of %s is %q, not %q, for %s", v.key, t.Name, seen[v], s.content, v.subject)
+				return mistake, v.subject, record{t.Name, v.key}, nil
 			}
 		}
 		for v, content := range seen {
 			if h.now[t].of(v) == nil {
-				return fmt.Errorf("the oracle is wrong: it has not noticed that %s sees %s of %s: %q", v.subject, v.key, t.Name, content)
+				mistake = fmt.Sprintf("the oracle is wrong: it has not noticed that %s sees %s of %s: %q", v.subject, v.key, t.Name, content)
+				return mistake, v.subject, record{t.Name, v.key}, nil
 			}
 		}
 	}
-	return nil
+	return "", "", record{}, nil
 }
 
 // load reads the rows that a subject may see, as an app would.

@@ -102,7 +102,21 @@ func (tx *transaction) concerning(w *World, s subject, r record) []string {
 
 // report is a verdict with all that is needed to understand it.
 func (r *Run) report(s subject, about record, verdict string) error {
-	return fmt.Errorf("%s\n\nWhat %s was entitled to of %s %s:\n%s\nWhat happened:\n%s\nThe schema:\n%s\n\nThe mapping:\n%s",
-		verdict, s, about.table, about.key, r.history.story(s, about), r.log.about(r.World, s, about),
+	return fmt.Errorf("%s\n\nWhat chorusd says of it now:\n%s\nWhat %s was entitled to of %s %s:\n%s\nWhat happened:\n%s\nThe schema:\n%s\n\nThe mapping:\n%s",
+		verdict, r.explain(s, about), s, about.table, about.key, r.history.story(s, about), r.log.about(r.World, s, about),
 		strings.Join(r.World.Schema(), ";\n"), r.World.TOML())
+}
+
+// explain is what chorusd says of a record and the user of a channel.
+func (r *Run) explain(s subject, about record) string {
+	if _, ok := r.history.persons[s]; !ok || about.table == "" {
+		return ""
+	}
+	table := about.table
+	for _, tenant := range r.World.Tenants {
+		if tenant.Name != "" && strings.Contains(s, "."+tenant.Name+".") {
+			table += "@" + strings.Trim(tenant.database, "`")
+		}
+	}
+	return r.daemon.Explain(table, about.key, s[strings.LastIndex(s, ".")+1:])
 }

@@ -23,6 +23,9 @@ type Daemon interface {
 	Settled() bool
 	// Refilling says whether refills are under way.
 	Refilling() bool
+	// Explain says what it knows of a record and a user, by its table's ID and
+	// their keys.
+	Explain(table, key, user string) string
 	// Redis takes Redis away, or gives it back.
 	Redis(there bool)
 }
@@ -315,8 +318,12 @@ func (r *Run) pause(ctx context.Context) error {
 	}
 	r.Pusher.trouble(false)
 	defer r.Pusher.trouble(true)
-	if err := r.history.verify(ctx); err != nil {
+	mistake, s, about, err := r.history.verify(ctx)
+	if err != nil {
 		return err
+	}
+	if mistake != "" {
+		return r.report(s, about, mistake)
 	}
 	if err := r.converge(ctx, r.does.Interruptions && r.chance(interrupted)); err != nil {
 		return err

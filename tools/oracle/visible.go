@@ -216,7 +216,9 @@ func (e Entry) sql(from *joins) string {
 	}
 	end := from.end(e.Path)
 	if e.Kind == ToUser {
-		return end + " = s.id"
+		// Not a bare equality: of two, MySQL 9.7 concludes that the columns are
+		// equal, also of a parent that is not there (the row then has NULL).
+		return "(" + end + " = s.id) IS TRUE"
 	}
 	var ways []string
 	for _, m := range e.Scope.Members {
