@@ -223,9 +223,9 @@ func (r *Relay) load(ctx context.Context, loads []audience.Load, after binlog.Po
 	}
 }
 
-// deactivate closes channels that a poll lacked when their lease had ended, but
-// for those to which something is on its way: whoever comes back may get that,
-// and has to get what comes after it.
+// deactivate closes channels that a poll lacked when their lease had ended, or
+// since they were to be opened again, but for those to which something is on
+// its way: whoever comes back may get that, and has to get what comes after it.
 func (r *Relay) deactivate(ctx context.Context, p poll, seen map[string]bool) error {
 	r.mu.Lock()
 	var gone []string
@@ -234,12 +234,17 @@ func (r *Relay) deactivate(ctx context.Context, p poll, seen map[string]bool) er
 			gone = append(gone, name)
 		}
 	}
+	for name := range r.reopening {
+		if !seen[name] {
+			gone = append(gone, name)
+		}
+	}
 	r.mu.Unlock()
 	if len(gone) == 0 {
 		return nil
 	}
 	slices.Sort(gone)
-	err := r.between(ctx, func(context.Context) error {
+	return r.between(ctx, func(context.Context) error {
 		gone = slices.DeleteFunc(gone, r.queue.holds)
 		for _, name := range gone {
 			if template, key, ok := r.mapper.UserOf(name); ok {
@@ -250,11 +255,8 @@ func (r *Relay) deactivate(ctx context.Context, p poll, seen map[string]bool) er
 		defer r.mu.Unlock()
 		for _, name := range gone {
 			delete(r.active, name)
+			delete(r.reopening, name)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return r.drop(ctx)
 }

@@ -43,8 +43,9 @@ func (r *Relay) inDoubt(p poll) bool {
 	case p.started.Before(d.failed):
 	case d.answered.IsZero():
 		d.answered = p.started
-		clear(r.active)
-		r.polled = false // refills wait until it is known again who is there
+		for name := range r.active {
+			r.reopen(name)
+		}
 	case p.started.Sub(d.answered) > r.cfg.Lease:
 		*d = doubt{}
 	}

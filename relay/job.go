@@ -453,7 +453,7 @@ func (r *Relay) drop(ctx context.Context) error {
 	r.mu.Lock()
 	var dropped []*job
 	r.jobs = slices.DeleteFunc(r.jobs, func(j *job) bool {
-		if r.anybody(j) {
+		if !r.polled || r.anybody(j) {
 			return false
 		}
 		dropped = append(dropped, j)

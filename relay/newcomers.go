@@ -88,6 +88,7 @@ func (r *Relay) arrived(in *newcomers, user mapping.UserKey, crossed []audience.
 	defer r.mu.Unlock()
 	for _, name := range in.names[user] {
 		r.active[name] = in.until
+		delete(r.reopening, name)
 	}
 	if user == nobodys {
 		for _, name := range in.names[user] {

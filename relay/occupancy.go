@@ -116,6 +116,12 @@ func (r *Relay) took(ctx context.Context, p poll) error {
 	if err := r.deactivate(ctx, p, seen); err != nil {
 		return err
 	}
+	return r.noted(ctx, p, seen, doubtful)
+}
+
+// noted notes that a complete poll was taken, whose channels are active but for
+// those that have to be opened again since.
+func (r *Relay) noted(ctx context.Context, p poll, seen map[string]bool, doubtful bool) error {
 	r.mu.Lock()
 	// Everything seen was refilled from the poll before, so from here on
 	// this one is the last that a new channel can have been absent from.
@@ -125,8 +131,15 @@ func (r *Relay) took(ctx context.Context, p poll) error {
 	r.polledAt = p.started
 	first := r.unknown
 	r.unknown, r.polled = false, true
-	r.wakeJobs()
+	for name := range seen {
+		if r.reopening[name] {
+			r.polled = false
+		}
+	}
 	r.mu.Unlock()
+	if err := r.drop(ctx); err != nil {
+		return err
+	}
 	if first {
 		r.log.Info("active channels are known", "channels", len(p.names))
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/pusher"
 	"github.com/chorusd/chorusd/redisstate"
 )
@@ -239,6 +240,46 @@ func TestChannelStaysWhileSomethingIsOnItsWay(t *testing.T) {
 	eventually(t, "the channel is closed", func() bool {
 		r.poll()
 		return !r.isActive(7)
+	})
+}
+
+// TestJobsWaitForChannelsThatAreOpenedAgain: a table of users is altered while a
+// poll is taken, so that nobody is known. The jobs of those who are there stay.
+func TestJobsWaitForChannelsThatAreOpenedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.subscribe(7)
+	r.subscribe(8)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7))
+	r.caughtUp()
+	taken := r.relay.beginPoll()
+	everybody := func(mapping.UserKey) bool { return true }
+	if err := r.relay.between(t.Context(), func(context.Context) error { r.relay.close(everybody); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	made, err := r.relay.makeJobs(t.Context(), []redisstate.JobStart{{
+		Channels: []string{userChannel(7)}, Items: []redisstate.RecordKey{{Table: "todos", Key: "[1]"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.relay.list(made)
+	if err := r.relay.noted(t.Context(), taken, map[string]bool{userChannel(7): true}, false); err != nil {
+		t.Fatal(err)
+	}
+	r.unsubscribe(8)
+	r.poll()
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"create 1 v1", "update 1 v1"}; !slices.Equal(got, want) {
+		t.Errorf("user 7 was told %q, want %q", got, want)
+	}
+	_ = r.relay.between(t.Context(), func(context.Context) error {
+		if _, view := r.relay.audience.Views(); view.User("8") != nil {
+			t.Error("a user who left meanwhile is still known")
+		}
+		return nil
 	})
 }
 

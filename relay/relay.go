@@ -140,18 +140,20 @@ type Relay struct {
 	epoch    uint64               // last poll begun
 	complete uint64               // last poll completed
 	polledAt time.Time
-	// completeAt is the clock when poll complete was begun, polled says that one
-	// was taken since the start.
+	// completeAt is the clock when poll complete was begun.
 	completeAt time.Time
-	polled     bool
-	doubt      doubt
-	jobs       []*job            // that wait for their turn
-	listed     map[string]*job   // all of them, by their IDs
-	selecting  map[*job]bool     // those with selections to work off
-	making     int               // times that such are being made
-	chunk      *chunk            // what is being read for one
-	resets     map[string]int    // how often each table was reset, by its ID
-	overflown  map[string]uint64 // the epoch in which the window was full, by table
+	// reopening are channels that are not active until a poll has found them
+	// again. polled says that one was taken since the start and that it has.
+	reopening map[string]bool
+	polled    bool
+	doubt     doubt
+	jobs      []*job            // that wait for their turn
+	listed    map[string]*job   // all of them, by their IDs
+	selecting map[*job]bool     // those with selections to work off
+	making    int               // times that such are being made
+	chunk     *chunk            // what is being read for one
+	resets    map[string]int    // how often each table was reset, by its ID
+	overflown map[string]uint64 // the epoch in which the window was full, by table
 
 	tracer  Tracer  // nil: nobody wants journeys
 	backlog Backlog // of the goroutine that watches the log; nil: nobody does
@@ -200,7 +202,7 @@ func New(cfg Config, p Parts) *Relay {
 		refillMapper: p.NewMapper(), reader: p.NewReader(), shapes: map[binlog.TableName]*binlog.Table{},
 		seq: cfg.Seq, last: cfg.Seq, generation: cfg.Generation,
 		tail: cfg.From.Clone(), moved: make(chan struct{}), unknown: true,
-		active: map[string]time.Time{}, listed: map[string]*job{}, selecting: map[*job]bool{}, resets: map[string]int{}, overflown: map[string]uint64{},
+		active: map[string]time.Time{}, reopening: map[string]bool{}, listed: map[string]*job{}, selecting: map[*job]bool{}, resets: map[string]int{}, overflown: map[string]uint64{},
 	}
 	parents := r.mapper.Uses().Parents
 	r.hasParents = len(parents.Names)+len(parents.Patterns) > 0

@@ -25,15 +25,21 @@ func (r *Relay) meet(t *transaction) {
 	r.close(func(key mapping.UserKey) bool { return view.User(key) == nil })
 }
 
-// close makes channels of users inactive, until the next poll finds them. The
-// jobs wait for it: those of channels that are not active are given up.
+// close makes channels of users inactive, until the next poll finds them.
 func (r *Relay) close(of func(mapping.UserKey) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name := range r.active {
 		if _, key, ok := r.mapper.UserOf(name); ok && of(key) {
-			delete(r.active, name)
-			r.polled = false
+			r.reopen(name)
 		}
 	}
+}
+
+// reopen makes a channel inactive that the next poll is to open again. The jobs
+// wait for it: those of channels that are not active are given up. r.mu is held.
+func (r *Relay) reopen(name string) {
+	delete(r.active, name)
+	r.reopening[name] = true
+	r.polled = false
 }
