@@ -115,7 +115,8 @@ func (r *Run) explain(s subject, about record) string {
 	table := about.table
 	for _, tenant := range r.World.Tenants {
 		if tenant.Name != "" && strings.Contains(s, "."+tenant.Name+".") {
-			table += "@" + strings.Trim(tenant.database, "`")
+			table = about.table + "@" + strings.Trim(tenant.database, "`")
+			break
 		}
 	}
 	return r.daemon.Explain(table, about.key, s[strings.LastIndex(s, ".")+1:])
