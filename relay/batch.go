@@ -81,12 +81,12 @@ type batch struct {
 
 // take makes a batch of what is ready, and of what comes after it on the same
 // channels, and says whether there is more for another request.
-func (q *queue) take() (messages []*message, more bool) {
+func (q *queue) take() (messages []*message, more bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	first, at := q.ready.find(func(*message) bool { return true })
-	if first == nil {
-		return nil, false
+	if first == nil || q.err != nil {
+		return nil, false, q.err
 	}
 	q.batches++
 	q.ready.took(at, false)
@@ -98,7 +98,7 @@ func (q *queue) take() (messages []*message, more bool) {
 	if more = len(q.ready.ring) > 0; more {
 		q.rouse()
 	}
-	return b.messages, more
+	return b.messages, more, nil
 }
 
 // add hands a message out with a batch.
@@ -173,7 +173,7 @@ func (q *queue) fillWithPart(b *batch) {
 	part.Channels, part.lines = m.Channels[:n:n], m.lines[:n:n]
 	part.room = m.room * int64(n) / int64(len(m.Channels))
 	m.Channels, m.lines, m.room = m.Channels[n:], m.lines[n:], m.room-part.room
-	m.owner.add()
+	part.owner.add()
 	q.messages++
 	q.ready.took(at, true)
 	q.add(b, &part)

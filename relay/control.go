@@ -58,8 +58,8 @@ func (r *Relay) tell(ctx context.Context, page *page, table string, c harmonic.C
 // window has them.
 type settledElsewhere struct{}
 
-func (settledElsewhere) add() {}
-func (settledElsewhere) ack() {}
+func (settledElsewhere) add() int { return 0 }
+func (settledElsewhere) ack()     {}
 
 // defined tells clients what a statement did to a table. page is that of its
 // transaction; nil where reading begins. Each statement takes one position for

@@ -27,6 +27,7 @@ type ledger struct {
 type page struct {
 	ledger  *ledger
 	pending int
+	added   int
 	closed  bool
 	point   binlog.Point
 	seq     harmonic.Seq
@@ -54,10 +55,12 @@ func (l *ledger) current(committed uint64) *page {
 }
 
 // add expects one more acknowledgement.
-func (p *page) add() {
+func (p *page) add() int {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	p.pending++
+	p.added++
+	return p.added
 }
 
 // ack settles one harmonic of the page.

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -53,7 +54,7 @@ func (r *Relay) publish(ctx context.Context) error {
 			return nil // what is unsettled is read again after the restart
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("publish: %w", err)
 		}
 		turn.begin(more)
 		begun := r.came(stageSent, batch)

@@ -14,9 +14,10 @@ import (
 )
 
 // acknowledger is told once when a message is accepted or set aside, and
-// before that, when there is one more thing to wait for.
+// before that, when there is one more thing to wait for. add returns how many
+// there were so far.
 type acknowledger interface {
-	add()
+	add() int
 	ack()
 }
 
@@ -36,6 +37,7 @@ type message struct {
 	kept      bool  // in the window too, see doubt
 	suspect   bool  // part of a request that was not answered
 	room      int64 // that it takes of the queue's
+	bulk      bool  // much of its owner's came before it
 
 	// lines are those of its channels, and waiting counts the ones on which it
 	// is not next.
@@ -50,11 +52,19 @@ type message struct {
 // out when no earlier unfinished one shares a channel with it, but for those
 // in its own batch before it. Of what may be handed out, each owner's comes in
 // turn, see turns.
+//
+// What is much of one owner's takes a detour when there is no room for it, and
+// what has to come behind it on a channel does, too. So the rest goes on.
 type queue struct {
-	room    *semaphore.Weighted // in bytes
-	packing pusher.Packing
+	// room is for all in memory, in bytes, and bulk for what is much of one
+	// owner's.
+	room, bulk *semaphore.Weighted
+	packing    pusher.Packing
 
 	mu       sync.Mutex
+	detour   *detour
+	err      error            // of the detour
+	left     chan struct{}    // closed and renewed when something leaves the detour
 	lines    map[string]*line // by channel; those without messages are kept for a while
 	most     int              // lines to have before the empty ones are forgotten
 	ready    turns
@@ -75,14 +85,17 @@ type line struct {
 // for each of its channels; and the lines that are kept.
 const (
 	queueBytes      = 8 << 20
+	bulkBytes       = 6 << 20
+	bulkAfter       = 100 // messages of an owner
 	messageOverhead = 512
 	channelOverhead = 40
 	linesKept       = 1 << 16
 )
 
-func newQueue(packing pusher.Packing) *queue {
+func newQueue(packing pusher.Packing, dir string) *queue {
 	return &queue{
-		room: semaphore.NewWeighted(queueBytes), packing: packing,
+		room: semaphore.NewWeighted(queueBytes), bulk: semaphore.NewWeighted(bulkBytes), packing: packing,
+		detour: newDetour(dir), left: make(chan struct{}),
 		lines: map[string]*line{}, most: linesKept, ready: newTurns(), wake: make(chan struct{}, 1),
 	}
 }
@@ -130,11 +143,24 @@ func (r *Relay) pieces(m *message) ([]*message, error) {
 }
 
 // reserve waits for room for the messages that an event has become, which
-// share its data. Their ends give it back.
+// share its data: in memory, or for what is much of one owner's, in the detour.
+// Their ends give it back.
 func (q *queue) reserve(ctx context.Context, e pusher.Event, messages []*message) error {
-	all := weight(e, len(messages))
-	if err := q.room.Acquire(ctx, all); err != nil {
-		return err
+	all, bulk := weight(e, len(messages)), false
+	for i, m := range messages {
+		n := m.owner.add()
+		bulk = bulk || i == 0 && n > bulkAfter
+		m.bulk = bulk
+	}
+	switch {
+	case !bulk:
+		if err := q.room.Acquire(ctx, all); err != nil {
+			return err
+		}
+	case q.tryBulk(min(all, bulkBytes)):
+		all = min(all, bulkBytes)
+	default:
+		return q.awaitDetour(ctx)
 	}
 	for i, m := range messages {
 		m.room = all / int64(len(messages)-i)
@@ -143,28 +169,104 @@ func (q *queue) reserve(ctx context.Context, e pusher.Event, messages []*message
 	return nil
 }
 
+// tryBulk takes room in memory for what is much of one owner's, if there is some.
+func (q *queue) tryBulk(size int64) bool {
+	if !q.bulk.TryAcquire(size) {
+		return false
+	}
+	if !q.room.TryAcquire(size) {
+		q.bulk.Release(size)
+		return false
+	}
+	return true
+}
+
+// release gives a message's room back.
+func (q *queue) release(m *message) {
+	q.room.Release(m.room)
+	if m.bulk {
+		q.bulk.Release(m.room)
+	}
+	m.room = 0
+}
+
+// awaitDetour waits for room in the detour.
+func (q *queue) awaitDetour(ctx context.Context) error {
+	for {
+		q.mu.Lock()
+		full, left := q.detour.full(), q.left
+		q.mu.Unlock()
+		if !full {
+			return nil
+		}
+		if err := waitFor(ctx, 0, left); err != nil {
+			return err
+		}
+	}
+}
+
 // push adds messages for which room was reserved.
 func (q *queue) push(messages ...*message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.messages += len(messages)
 	for _, m := range messages {
-		m.owner.add()
-		q.messages++
-		if m.misfit == nil && q.packing.Shares(m.Event) {
-			m.item = m.ItemBytes()
+		if m.room == 0 || q.detour.concerns(m) {
+			q.release(m)
+			q.fail(q.detour.put(m))
+			continue
 		}
-		m.lines = make([]*line, len(m.Channels))
-		for i, name := range m.Channels {
-			l := q.line(name)
-			m.lines[i] = l
-			if l.busy > 0 || len(l.messages) > 0 {
-				m.waiting++
-			}
-			l.messages = append(l.messages, m)
+		q.join(m)
+	}
+	q.back()
+}
+
+// fail has next return an error of the detour's.
+func (q *queue) fail(err error) {
+	if err != nil && q.err == nil {
+		q.err = err
+		q.rouse()
+	}
+}
+
+// back takes up what has come by the detour and finds room now.
+func (q *queue) back() {
+	full := q.detour.full()
+	for q.err == nil && !q.detour.empty() {
+		m, err := q.detour.first()
+		if err != nil {
+			q.fail(err)
+			return
 		}
-		if m.waiting == 0 {
-			q.offer(m)
+		size := min(weight(m.Event, 1), bulkBytes)
+		if !q.tryBulk(size) {
+			break
 		}
+		m.room, m.bulk = size, true
+		q.fail(q.detour.drop())
+		q.join(m)
+	}
+	if full && !q.detour.full() {
+		renew(&q.left)
+	}
+}
+
+// join puts a message at the end of its channels' lines.
+func (q *queue) join(m *message) {
+	if m.misfit == nil && q.packing.Shares(m.Event) {
+		m.item = m.ItemBytes()
+	}
+	m.lines = make([]*line, len(m.Channels))
+	for i, name := range m.Channels {
+		l := q.line(name)
+		m.lines[i] = l
+		if l.busy > 0 || len(l.messages) > 0 {
+			m.waiting++
+		}
+		l.messages = append(l.messages, m)
+	}
+	if m.waiting == 0 {
+		q.offer(m)
 	}
 }
 
@@ -200,8 +302,8 @@ func (q *queue) rouse() {
 // there are more. finish must be called with them.
 func (q *queue) next(ctx context.Context) (batch []*message, more bool, err error) {
 	for {
-		if batch, more = q.take(); batch != nil {
-			return batch, more, nil
+		if batch, more, err = q.take(); batch != nil || err != nil {
+			return batch, more, err
 		}
 		select {
 		case <-ctx.Done():
@@ -231,7 +333,7 @@ func (q *queue) finish(batch []*message) {
 	defer q.mu.Unlock()
 	for _, m := range batch {
 		q.messages--
-		q.room.Release(m.room)
+		q.release(m)
 		for _, l := range m.lines {
 			if l.busy == 0 {
 				continue // by a message of the same batch
@@ -247,6 +349,14 @@ func (q *queue) finish(batch []*message) {
 			}
 		}
 	}
+	q.back()
+}
+
+// close gives up what has taken a detour.
+func (q *queue) close() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.detour.close()
 }
 
 // holds says whether a channel has messages that are unfinished.
@@ -254,7 +364,7 @@ func (q *queue) holds(name string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lines[name]
-	return l != nil && (l.busy > 0 || len(l.messages) > 0)
+	return q.detour.channels[name] > 0 || l != nil && (l.busy > 0 || len(l.messages) > 0)
 }
 
 // depth is how many messages are unfinished.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/chorusd/chorusd/pusher"
 )
 
@@ -30,17 +32,17 @@ type queueModel struct {
 	t      *testing.T
 	q      *queue
 	pushed int
-	known  map[*message]bool // pushed, or a part of one that was
+	owners map[*owned]bool
+	room   int64
 	// unsent are the messages of each channel that were not handed out, in order.
 	unsent   map[string][]int
 	inFlight [][]*message
-	finished int
 	requests int
 	quick    bool // check nothing of the queue itself
 }
 
 func newQueueModel(t *testing.T, packing pusher.Packing) *queueModel {
-	return &queueModel{t: t, q: newQueue(packing), known: map[*message]bool{}, unsent: map[string][]int{}}
+	return &queueModel{t: t, q: newQueue(packing, t.TempDir()), room: queueBytes, owners: map[*owned]bool{}, unsent: map[string][]int{}}
 }
 
 func number(m *message) int {
@@ -52,25 +54,46 @@ func number(m *message) int {
 }
 
 // owned counts what is added and acknowledged.
-type owned struct{ pending int }
+type owned struct{ pending, added int }
 
-func (o *owned) add() { o.pending++ }
+func (o *owned) add() int {
+	o.pending++
+	o.added++
+	return o.added
+}
+
 func (o *owned) ack() { o.pending-- }
 
-func (qm *queueModel) push(owner acknowledger, channels []string, size int) {
+// bulky has added much already.
+func bulky() *owned { return &owned{added: bulkAfter} }
+
+// tight leaves room for a few messages only.
+func (qm *queueModel) tight() {
+	qm.q.room, qm.q.bulk = semaphore.NewWeighted(tightBytes), semaphore.NewWeighted(tightBytes/2)
+	qm.room = tightBytes
+}
+
+const tightBytes = 8 * messageOverhead
+
+func (qm *queueModel) push(owner *owned, channels []string, size int) {
 	m := &message{Event: pusher.Event{Name: "e", Channels: channels, Data: make([]byte, size)}, key: strconv.Itoa(qm.pushed), owner: owner}
 	for i := range m.Data {
 		m.Data[i] = 'x'
 	}
-	m.room = weight(m.Event, 1)
-	if !qm.q.room.TryAcquire(m.room) {
-		return // full, as it should be with so much in it
+	qm.owners[owner] = true
+	if owner.added < bulkAfter { // it has to have room in memory
+		if !qm.q.room.TryAcquire(weight(m.Event, 1)) {
+			return // full, as it should be with so much in it
+		}
+		qm.q.room.Release(weight(m.Event, 1))
+	}
+	if err := qm.q.reserve(qm.t.Context(), m.Event, []*message{m}); err != nil {
+		qm.t.Fatal(err)
 	}
 	for _, name := range channels {
 		qm.unsent[name] = append(qm.unsent[name], qm.pushed)
 	}
 	qm.pushed++
-	qm.known[m] = true
 	qm.q.push(m)
 	qm.check()
 }
@@ -78,7 +101,10 @@ func (qm *queueModel) push(owner acknowledger, channels []string, size int) {
 // take hands out a batch, if there is one, and checks it.
 func (qm *queueModel) take() bool {
 	qm.t.Helper()
-	batch, _ := qm.q.take()
+	batch, _, err := qm.q.take()
+	if err != nil {
+		qm.t.Fatal(err)
+	}
 	if batch == nil {
 		return false
 	}
@@ -92,7 +118,6 @@ func (qm *queueModel) take() bool {
 	items, bytes := 0, 0
 	for _, m := range batch {
 		n := number(m)
-		qm.known[m] = true
 		items += len(m.Channels)
 		bytes += len(m.Channels) * m.ItemBytes()
 		if !qm.q.packing.Shares(m.Event) && len(batch) > 1 {
@@ -123,7 +148,6 @@ func (qm *queueModel) finish(i int) {
 	for _, m := range batch {
 		m.owner.ack()
 	}
-	qm.finished += len(batch)
 	qm.q.finish(batch)
 	qm.check()
 }
@@ -134,8 +158,12 @@ func (qm *queueModel) check() {
 	if qm.quick {
 		return
 	}
-	if got, want := qm.q.depth(), len(qm.known)-qm.finished; got != want {
-		qm.t.Fatalf("depth is %d, want %d", got, want)
+	pending := 0
+	for o := range qm.owners {
+		pending += o.pending
+	}
+	if got := qm.q.depth(); got != pending {
+		qm.t.Fatalf("depth is %d, %d messages are unfinished", got, pending)
 	}
 	for _, f := range qm.q.ready.ring {
 		if len(f.messages) == 0 || qm.q.ready.flows[f.owner] != f {
@@ -176,7 +204,7 @@ func (qm *queueModel) drain() {
 	if qm.q.depth() != 0 {
 		qm.t.Errorf("%d messages are left", qm.q.depth())
 	}
-	if !qm.q.room.TryAcquire(queueBytes) {
+	if !qm.q.room.TryAcquire(qm.room) {
 		qm.t.Error("room was not given back")
 	}
 }
@@ -184,7 +212,7 @@ func (qm *queueModel) drain() {
 // run reads a program, one byte an operation.
 func (qm *queueModel) run(program []byte) {
 	names := []string{"a", "b", "c", "d", "e", "f"}
-	owners := []*owned{{}, {}, {}}
+	owners := []*owned{{}, {}, bulky()}
 	for len(program) > 0 && !qm.t.Failed() {
 		op := program[0]
 		program = program[1:]
@@ -216,6 +244,9 @@ func (qm *queueModel) run(program []byte) {
 			qm.t.Errorf("owner %d waits for %d", i, o.pending)
 		}
 	}
+	if !qm.q.detour.empty() || len(qm.q.detour.channels)+len(qm.q.detour.owners) > 0 {
+		qm.t.Error("something is left on the detour")
+	}
 }
 
 func TestQueueKeepsItsRules(t *testing.T) {
@@ -230,7 +261,11 @@ func TestQueueKeepsItsRules(t *testing.T) {
 			}
 		}
 		packing := testPackings[n%len(testPackings)]
-		newQueueModel(t, packing).run(program)
+		qm := newQueueModel(t, packing)
+		if n%2 == 0 {
+			qm.tight()
+		}
+		qm.run(program)
 		if t.Failed() {
 			t.Fatalf("the program for %+v was %v", packing, program)
 		}
@@ -241,8 +276,13 @@ func FuzzQueue(f *testing.F) {
 	f.Add(byte(0), []byte{1, 1, 1, 3, 2, 128, 192, 128, 192})
 	f.Add(byte(2), []byte{63, 1, 2, 63, 128, 128, 192, 128, 128})
 	f.Add(byte(3), []byte{65, 67, 65, 7, 128, 192})
+	f.Add(byte(128), []byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 128, 192, 128, 192})
 	f.Fuzz(func(t *testing.T, packing byte, program []byte) {
-		newQueueModel(t, testPackings[int(packing)%len(testPackings)]).run(program)
+		qm := newQueueModel(t, testPackings[int(packing)%len(testPackings)])
+		if packing > 127 {
+			qm.tight()
+		}
+		qm.run(program)
 	})
 }
 
@@ -377,7 +417,7 @@ func TestQueueTakesTurns(t *testing.T) {
 // TestQueueForgetsEmptyLines: a channel that is gone takes no memory for ever,
 // and one that waits is not forgotten.
 func TestQueueForgetsEmptyLines(t *testing.T) {
-	q := newQueue(pusher.Packing{Items: 1, Bytes: math.MaxInt, Spread: 1})
+	q := newQueue(pusher.Packing{Items: 1, Bytes: math.MaxInt, Spread: 1}, t.TempDir())
 	q.most = 10
 	send := func(name string) *message {
 		m := &message{Event: pusher.Event{Channels: []string{name}}, owner: settledElsewhere{}}
@@ -388,7 +428,7 @@ func TestQueueForgetsEmptyLines(t *testing.T) {
 		return m
 	}
 	first := send("first")
-	inFlight, _ := q.take()
+	inFlight, _, _ := q.take()
 	waits := send("first")
 	for i := range linesKept {
 		send(strconv.Itoa(i))
@@ -405,20 +445,20 @@ func TestQueueForgetsEmptyLines(t *testing.T) {
 		t.Fatal("the second message of a channel does not wait for the first")
 	}
 	q.finish(inFlight)
-	if next, _ := q.take(); len(next) != 1 || next[0] != waits {
+	if next, _, _ := q.take(); len(next) != 1 || next[0] != waits {
 		t.Errorf("after the first message came %v", next)
 	}
 }
 
 func TestQueueLetsOneLargerThanItselfInAlone(t *testing.T) {
-	q := newQueue(pusher.Packing{Items: 1, Bytes: math.MaxInt, Spread: 1})
+	q := newQueue(pusher.Packing{Items: 1, Bytes: math.MaxInt, Spread: 1}, t.TempDir())
 	large := pusher.Event{Data: make([]byte, 2*queueBytes)}
-	if err := q.reserve(t.Context(), large, []*message{{}}); err != nil {
+	if err := q.reserve(t.Context(), large, []*message{{owner: settledElsewhere{}}}); err != nil {
 		t.Fatal(err)
 	}
 	full, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := q.reserve(full, pusher.Event{}, []*message{{}}); !errors.Is(err, context.Canceled) {
+	if err := q.reserve(full, pusher.Event{}, []*message{{owner: settledElsewhere{}}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("beside it room was found: %v", err)
 	}
 	q.room.Release(weight(large, 1))
@@ -430,7 +470,7 @@ func TestQueueLetsOneLargerThanItselfInAlone(t *testing.T) {
 // TestQueueWithWorkers has several goroutines push and finish at once.
 func TestQueueWithWorkers(t *testing.T) {
 	const messages, workers = 5000, 8
-	q := newQueue(testPackings[0])
+	q := newQueue(testPackings[0], t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var mu sync.Mutex
@@ -497,7 +537,7 @@ func TestQueueWithWorkers(t *testing.T) {
 
 // finishNext has the next request made.
 func finishNext(q *queue) {
-	batch, _ := q.take()
+	batch, _, _ := q.take()
 	q.finish(batch)
 }
 
@@ -513,7 +553,7 @@ func channelsOf(batch []*message) []string {
 func BenchmarkQueue(b *testing.B) {
 	for _, channels := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("channels=%d", channels), func(b *testing.B) {
-			q := newQueue(pusher.Packing{Items: 10, Bytes: math.MaxInt, Spread: 1})
+			q := newQueue(pusher.Packing{Items: 10, Bytes: math.MaxInt, Spread: 1}, b.TempDir())
 			names := make([][]string, channels)
 			for i := range names {
 				names[i] = []string{"private-chorus.user." + strconv.Itoa(i)}

@@ -489,16 +489,19 @@ func (s *sending) give(ctx context.Context, op harmonic.Operation, v mapping.Var
 type tally struct {
 	mu      sync.Mutex
 	pending int
+	added   int
 	waiting bool
 	done    chan struct{}
 }
 
 func newTally() *tally { return &tally{done: make(chan struct{})} }
 
-func (t *tally) add() {
+func (t *tally) add() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pending++
+	t.added++
+	return t.added
 }
 
 func (t *tally) ack() {

@@ -194,7 +194,7 @@ type Parts struct {
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
 		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, backlog: p.Backlog, tracer: p.Tracer, log: p.Logger,
-		queue: newQueue(p.Publisher.Packing()), pace: newPace(max(1, cfg.Workers)), window: newWindow(),
+		queue: newQueue(p.Publisher.Packing(), cfg.Dir), pace: newPace(max(1, cfg.Workers)), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
 		reading: newCollector(p.NewMapper(), cfg.Dir),
@@ -278,6 +278,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stopWork(nil)
 	working.Wait()
 	_ = r.inbox.drop()
+	_ = r.queue.close()
 	if err := context.Cause(work); !errors.Is(err, context.Canceled) {
 		return err
 	}
