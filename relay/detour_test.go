@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/chorusd/chorusd/harmonic"
@@ -137,4 +138,47 @@ func TestQueueGoesOnBesideADetour(t *testing.T) {
 		t.Errorf("before the live message were %d requests; %d of the import are left, %d behind it", requests-1, imported.pending, behind.pending)
 	}
 	qm.drain()
+}
+
+// TestImportLetsLaterTransactionsThrough: an import of more than the queue has
+// room for, to a server that does not answer, does not stand before what is
+// committed after it for others.
+func TestImportLetsLaterTransactionsThrough(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.subscribe(7)
+	r.subscribe(8)
+	r.start()
+	r.poll()
+	answer := make(chan struct{})
+	r.onAnswer(func(ctx context.Context, events []pusher.Event) (bool, error) {
+		if !slices.ContainsFunc(events, func(e pusher.Event) bool { return slices.Contains(e.Channels, userChannel(7)) }) {
+			return true, nil
+		}
+		select {
+		case <-answer:
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	})
+	const size = 4096
+	var rows []todo
+	for id := range queueBytes/size + 100 {
+		rows = append(rows, big(id+1, 7, size))
+	}
+	r.commit(rows...)
+	r.commit(put(len(rows)+1, 8))
+	r.commit(put(len(rows)+1, 7))
+	eventually(t, "the other client has its row", func() bool { return len(r.on(userChannel(8))) > 0 })
+	if got := r.on(userChannel(7)); len(got) > 0 {
+		t.Errorf("the import was told of as well: %q", got)
+	}
+	if got := r.saved(); got != "" && got != position(0).String() {
+		t.Errorf("the checkpoint is %s, past what was not answered", got)
+	}
+	close(answer)
+	r.caughtUp()
+	r.same(7)
+	r.same(8)
 }

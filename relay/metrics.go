@@ -153,6 +153,7 @@ func newStatusCollector(r *Relay) *statusCollector {
 	gauge("inbox_bytes", "Memory that they take.", func(s Status) float64 { return float64(s.InboxBytes) })
 	gauge("overflow_bytes", "Bytes of those that are in a file in state_dir.", func(s Status) float64 { return float64(s.OverflowBytes) })
 	gauge("queued_harmonics", "Harmonics read and not yet accepted by the Pusher server.", func(s Status) float64 { return float64(s.Queued) })
+	gauge("queue_file_bytes", "Bytes of those that are in a file in state_dir.", func(s Status) float64 { return float64(s.QueueFileBytes) })
 	gauge("refills", "Refills that are not done.", func(s Status) float64 { return float64(s.Refills) })
 	gauge("window_records", "Keys of records that are kept for channels that may just have been opened; at the most channels.window.",
 		func(s Status) float64 { return float64(s.Window) })

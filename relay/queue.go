@@ -367,6 +367,13 @@ func (q *queue) holds(name string) bool {
 	return q.detour.channels[name] > 0 || l != nil && (l.busy > 0 || len(l.messages) > 0)
 }
 
+// fileBytes is how much has taken a detour.
+func (q *queue) fileBytes() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.detour.size()
+}
+
 // depth is how many messages are unfinished.
 func (q *queue) depth() int {
 	q.mu.Lock()

@@ -41,6 +41,8 @@ type Status struct {
 	// is of them in a file.
 	InboxBytes    int   `json:"inbox_bytes"`
 	OverflowBytes int64 `json:"overflow_bytes"`
+	// QueueFileBytes is how much of what is queued is in a file.
+	QueueFileBytes int64 `json:"queue_file_bytes"`
 	// Window is how many keys are kept for channels that come.
 	Window         int `json:"window"`
 	ActiveChannels int `json:"active_channels"`
@@ -121,6 +123,7 @@ func (r *Relay) Status() Status {
 		s.CheckpointAge = max(0, now.Sub(time.Unix(0, ns)))
 	}
 	s.Pending, s.InboxBytes, s.OverflowBytes, s.Paused = r.inbox.load()
+	s.QueueFileBytes = r.queue.fileBytes()
 	s.Reading = s.Paused || now.Sub(s.heard) < silence
 	s.Position, _ = r.ledger.settled()
 	r.mu.Lock()
