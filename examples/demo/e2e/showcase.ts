@@ -160,9 +160,14 @@ export class Pane {
     return stored.some((todo) => todo['title'] === title) || (await this.shown()).includes(title);
   }
 
-  /** Clicks a todo, which picks it for the panel. */
+  /** Clicks a todo and waits until the panel, which a message tells of it, has it. */
   async pick(title: string): Promise<void> {
-    await this.frame.locator('.todo .body').filter({ hasText: title }).first().click();
+    const todo = this.frame.locator('.todo').filter({ hasText: title }).first();
+    const key = await todo.getAttribute('data-key');
+    await todo.locator('.body').click();
+    await eventually(`the panel with no. ${key}`, async () => {
+      return (await this.page.locator('#picked').getAttribute('data-key')) === key;
+    });
   }
 
   /** The last thing that happened to a row, as the page says it. */
