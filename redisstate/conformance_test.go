@@ -1,12 +1,14 @@
 package redisstate
 
 import (
+	"context"
 	"crypto/rand"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -77,6 +79,8 @@ type setup struct {
 	watchers []string
 	// owner returns the one that has, or would have, a key.
 	owner func(t *testing.T, key string) *services.RedisServer
+	// agree waits until whoever decides who has the keys knows who has taken over.
+	agree func(t *testing.T)
 }
 
 // setups start the ways of running Redis.
@@ -108,6 +112,7 @@ func onCluster(t *testing.T) setup {
 			must(t, err)
 			return owner
 		},
+		agree: func(*testing.T) {}, // its nodes number what they decide
 	}
 }
 
@@ -122,6 +127,12 @@ func onSentinels(t *testing.T) setup {
 			primary, err := s.Primary(t.Context())
 			must(t, err)
 			return primary
+		},
+		agree: func(t *testing.T) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			must(t, s.AwaitAgreement(ctx))
 		},
 	}
 }

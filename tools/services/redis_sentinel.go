@@ -82,6 +82,31 @@ func (s *RedisSentinels) Primary(ctx context.Context) (*RedisServer, error) {
 	return s.Nodes[i], nil
 }
 
+// AwaitAgreement waits until no failover is under way and every Sentinel has the
+// same primary. One that has not heard of a failover yet takes a primary of
+// before for the present one if that comes back, and has the others copy it.
+func (s *RedisSentinels) AwaitAgreement(ctx context.Context) error {
+	return poll(ctx, func(ctx context.Context) error {
+		primary := ""
+		for _, sentinel := range s.Sentinels {
+			client := s.client(sentinel.Addr)
+			state, err := client.Master(ctx, s.Master).Result()
+			if err := errors.Join(err, client.Close()); err != nil {
+				return fmt.Errorf("ask a Sentinel for the primary: %w", err)
+			}
+			if state["flags"] != "master" {
+				return fmt.Errorf("a Sentinel says of the primary: %s", state["flags"])
+			}
+			addr := net.JoinHostPort(state["ip"], state["port"])
+			if primary != "" && addr != primary {
+				return fmt.Errorf("two Sentinels have the primaries %s and %s", primary, addr)
+			}
+			primary = addr
+		}
+		return nil
+	})
+}
+
 // Stop ends all of them at once and removes their folders.
 func (s *RedisSentinels) Stop() error {
 	var errs []error
