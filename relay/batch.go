@@ -173,7 +173,7 @@ func (q *queue) fillWithPart(b *batch) {
 	part.Channels, part.lines = m.Channels[:n:n], m.lines[:n:n]
 	part.room = m.room * int64(n) / int64(len(m.Channels))
 	m.Channels, m.lines, m.room = m.Channels[n:], m.lines[n:], m.room-part.room
-	part.owner.add()
+	m.owner.add()
 	q.messages++
 	q.ready.took(at, true)
 	q.add(b, &part)

@@ -17,29 +17,23 @@ type detour struct {
 	limit int64 // bytes
 	// in takes what is put, and out gives it back: the same, or what was put
 	// before.
-	in, out *detourFile
+	in, out *spoolQueue
 	// channels are those of the messages that are here, with how many.
 	channels map[string]int
 	// owners are whose the messages are, and misfits the reasons of those that
 	// have some, in order.
 	owners  []ownerRun
 	misfits []error
-	// head is the first message, once it was read.
+	// head is the first message, once it was read, and next where the one after
+	// it is.
 	head *message
+	next int64
 }
 
 // ownerRun is whose a number of messages are.
 type ownerRun struct {
 	owner acknowledger
 	count int
-}
-
-// detourFile is a spool that is read while it is written.
-type detourFile struct {
-	spool  spool
-	reader spoolReader
-	from   int64 // where the first message is
-	next   int64 // where the one behind it is, once it was read
 }
 
 // What may be kept; beyond it, reading pauses.
@@ -49,15 +43,8 @@ const (
 )
 
 func newDetour(dir string) *detour {
-	d := &detour{limit: detourBytes, channels: map[string]int{}}
-	for _, f := range []**detourFile{&d.in, &d.out} {
-		*f = &detourFile{spool: spool{limit: overflowBuffer, dir: dir}}
-		(*f).reader = spoolReader{spool: &(*f).spool, ahead: changesAhead}
-	}
-	return d
+	return &detour{limit: detourBytes, channels: map[string]int{}, in: newSpoolQueue(dir), out: newSpoolQueue(dir)}
 }
-
-func (f *detourFile) size() int64 { return f.spool.end() - f.from }
 
 func (d *detour) size() int64 { return d.in.size() + d.out.size() }
 
@@ -91,7 +78,7 @@ func (d *detour) put(m *message) error {
 	for _, name := range m.Channels {
 		d.channels[name]++
 	}
-	return d.in.spool.add(func(dst []byte) []byte { return appendMessage(dst, m) })
+	return d.in.add(func(dst []byte) []byte { return appendMessage(dst, m) })
 }
 
 // first is the message that was put first, nil if there is none. It stays until
@@ -103,7 +90,7 @@ func (d *detour) first() (*message, error) {
 	if d.out.size() == 0 {
 		d.in, d.out = d.out, d.in
 	}
-	data, err := d.out.read()
+	data, next, err := d.out.first()
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +99,7 @@ func (d *detour) first() (*message, error) {
 	if unfit {
 		m.misfit = d.misfits[0]
 	}
-	d.head = m
+	d.head, d.next = m, next
 	return m, nil
 }
 
@@ -131,37 +118,14 @@ func (d *detour) drop() error {
 			delete(d.channels, name)
 		}
 	}
-	return d.out.pass()
+	if d.out.from = d.next; d.out.size() > 0 {
+		return nil
+	}
+	return d.out.reset() // and gives the file back
 }
 
 // close gives the files up.
 func (d *detour) close() error { return errors.Join(d.in.reset(), d.out.reset()) }
-
-// read is the first message that was not passed.
-func (f *detourFile) read() ([]byte, error) {
-	if f.spool.file != nil && f.from == f.spool.saved {
-		if err := f.spool.spill(); err != nil {
-			return nil, err
-		}
-	}
-	data, next, err := f.reader.entry(f.from)
-	f.next = next
-	return data, err
-}
-
-// pass goes behind the message that was read; behind the last one the file is
-// given up.
-func (f *detourFile) pass() error {
-	if f.from = f.next; f.size() > 0 {
-		return nil
-	}
-	return f.reset()
-}
-
-func (f *detourFile) reset() error {
-	f.from, f.reader.buf = 0, nil
-	return f.spool.reset()
-}
 
 // What a kept message is beside its texts.
 const (

@@ -65,7 +65,7 @@ func TestDetourKeepsMessages(t *testing.T) {
 	for taken < len(put) {
 		take()
 	}
-	if !d.empty() || len(d.channels)+len(d.owners)+len(d.misfits) > 0 || d.in.spool.file != nil || d.out.spool.file != nil {
+	if !d.empty() || len(d.channels)+len(d.owners)+len(d.misfits) > 0 || d.in.file != nil || d.out.file != nil {
 		t.Errorf("something is left: %+v", d)
 	}
 	if m, err := d.first(); m != nil || err != nil {

@@ -182,7 +182,7 @@ func TestInboxWithoutAFolder(t *testing.T) {
 	b.limit = 1
 	b.press(true)
 	var err error
-	for n := 0; err == nil && n < overflowBuffer; n++ {
+	for n := 0; err == nil && n < spoolQueueBuffer; n++ {
 		err = b.push(context.Background(), &arrival{point: binlog.Point{File: "log.000001", Offset: uint64(n)}})
 	}
 	if err == nil || !strings.Contains(err.Error(), "state_dir") {

@@ -13,10 +13,7 @@ import (
 // unless they are few: of each its changes as they were logged, and after them
 // what else it is.
 type overflow struct {
-	file spool
-	// from is where the first arrival is, and reader reads there.
-	from   int64
-	reader spoolReader
+	file *spoolQueue
 	// transactions is how many of the arrivals are some.
 	transactions int
 	// versions and definitions are what entries name by numbers. There is one
@@ -27,9 +24,6 @@ type overflow struct {
 	// What take uses.
 	before, after binlog.Row
 }
-
-// overflowBuffer is how many bytes are gathered before they go to the file.
-const overflowBuffer = 128 << 10
 
 // What an entry of the file is; that is its first byte.
 const (
@@ -50,16 +44,14 @@ type arrivalText struct {
 }
 
 func newOverflow(dir string) *overflow {
-	o := &overflow{file: spool{limit: overflowBuffer, dir: dir}, numbers: map[*binlog.Table]int{}}
-	o.reader = spoolReader{spool: &o.file, ahead: changesAhead}
-	return o
+	return &overflow{file: newSpoolQueue(dir), numbers: map[*binlog.Table]int{}}
 }
 
 // empty says whether every arrival was taken out.
-func (o *overflow) empty() bool { return o.from == o.file.end() }
+func (o *overflow) empty() bool { return o.size() == 0 }
 
 // size is how many bytes the arrivals take that are there.
-func (o *overflow) size() int64 { return o.file.end() - o.from }
+func (o *overflow) size() int64 { return o.file.size() }
 
 // put keeps an arrival, which can be given up then. An error is one of the disk.
 func (o *overflow) put(a *arrival) error {
@@ -119,16 +111,11 @@ func (o *overflow) take(newTransaction func() *transaction) (*arrival, error) {
 		return a.changes
 	}
 	for {
-		if o.file.file != nil && o.from == o.file.saved {
-			if err := o.file.spill(); err != nil {
-				return a, err
-			}
-		}
-		data, next, err := o.reader.entry(o.from)
+		data, next, err := o.file.first()
 		if err != nil {
 			return a, err
 		}
-		o.from = next
+		o.file.from = next
 		switch data[0] {
 		case keptChange:
 			e := o.entry(data)
@@ -184,8 +171,7 @@ func (o *overflow) finish(a *arrival, data []byte) error {
 
 // reset forgets everything, and gives the file back.
 func (o *overflow) reset() error {
-	o.from, o.transactions = 0, 0
-	o.reader.buf = nil
+	o.transactions = 0
 	o.before, o.after = binlog.Row{}, binlog.Row{}
 	o.versions, o.definitions = nil, nil
 	clear(o.numbers)
@@ -196,20 +182,16 @@ func (o *overflow) reset() error {
 // no use after an arrival was taken out. An error is one of the disk.
 func (o *overflow) snapshot() (*overflow, error) {
 	if o.empty() {
-		return &overflow{}, nil
+		return newOverflow(""), nil
 	}
-	if err := o.file.spill(); err != nil {
-		return nil, err
-	}
-	now := &overflow{file: o.file, from: o.from, versions: o.versions}
-	now.reader = spoolReader{spool: &now.file, ahead: changesAhead}
-	return now, nil
+	file, err := o.file.snapshot()
+	return &overflow{file: file, versions: o.versions}, err
 }
 
 // walk gives the changes as they were logged, in order.
 func (o *overflow) walk(fn func(*entry) error) error {
-	for at := o.from; at < o.file.end(); {
-		data, next, err := o.reader.entry(at)
+	for at := o.file.from; at < o.file.end(); {
+		data, next, err := o.file.reader.entry(at)
 		if err != nil {
 			return err
 		}

@@ -114,6 +114,55 @@ func (r *spoolReader) bytes(at int64, n int) ([]byte, error) {
 	return r.buf[at-r.from:][:n], nil
 }
 
+// spoolQueue is a spool of which the first entry is taken out while more are
+// put in: from is moved on past it.
+type spoolQueue struct {
+	spool
+	from   int64 // where the first entry is
+	reader spoolReader
+}
+
+// spoolQueueBuffer is how many bytes are gathered before they go to the file.
+const spoolQueueBuffer = 128 << 10
+
+func newSpoolQueue(dir string) *spoolQueue {
+	return (&spoolQueue{spool: spool{limit: spoolQueueBuffer, dir: dir}}).readable()
+}
+
+func (q *spoolQueue) readable() *spoolQueue {
+	q.reader = spoolReader{spool: &q.spool, ahead: changesAhead}
+	return q
+}
+
+// size is how many bytes the entries take that are there.
+func (q *spoolQueue) size() int64 { return q.end() - q.from }
+
+// first is the first entry, valid until the next call, and where the one after
+// it is.
+func (q *spoolQueue) first() (entry []byte, next int64, err error) {
+	if q.file != nil && q.from == q.saved {
+		if err := q.spill(); err != nil {
+			return nil, 0, err
+		}
+	}
+	return q.reader.entry(q.from)
+}
+
+// snapshot is what is there now, to be read while more is put in. It is of no
+// use after an entry was taken out.
+func (q *spoolQueue) snapshot() (*spoolQueue, error) {
+	if err := q.spill(); err != nil {
+		return nil, err
+	}
+	return (&spoolQueue{spool: q.spool, from: q.from}).readable(), nil
+}
+
+// reset forgets everything, and gives the file back.
+func (q *spoolQueue) reset() error {
+	q.from, q.reader.buf = 0, nil
+	return q.spool.reset()
+}
+
 // scratchFile makes a file that is gone when it is closed, or when the
 // process ends.
 func scratchFile(dir string) (*os.File, error) {
