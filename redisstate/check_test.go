@@ -131,7 +131,11 @@ func exercise(ctx context.Context, c Config) error {
 	if problems, warnings := s.Check(ctx); len(problems)+len(warnings) > 0 {
 		return errors.Join(append(problems, warnings...)...)
 	}
-	if err := s.SaveCheckpoint(ctx, checkpointAt("a")); err != nil {
+	l, err := s.Lead(ctx, candidate("first"), Leader{})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.renew(ctx), second(s.Leader(ctx)), s.SaveCheckpoint(ctx, checkpointAt("a"))); err != nil {
 		return err
 	}
 	for _, use := range uses {
@@ -139,7 +143,7 @@ func exercise(ctx context.Context, c Config) error {
 			return fmt.Errorf("%s: %w", use.name, err)
 		}
 	}
-	return errors.Join(s.Forget(ctx), s.ReloadTold(ctx))
+	return errors.Join(s.Forget(ctx), s.ReloadTold(ctx), l.Resign(ctx, false), l.Resign(ctx, true))
 }
 
 // uses are all uses of a Store but those of leases and the last ones.

@@ -27,26 +27,20 @@ type Checkpoint struct {
 	Version int64
 }
 
-var (
-	// ErrNoCheckpoint says that there is none and never was one under this prefix.
-	ErrNoCheckpoint = errors.New("no checkpoint was ever saved")
-	// ErrCheckpointConflict says that another daemon has saved one under this
-	// prefix since this one loaded its own.
-	ErrCheckpointConflict = errors.New("another chorusd saves its checkpoint under the same prefix")
-)
+// ErrNoCheckpoint says that there is none and never was one under this prefix.
+var ErrNoCheckpoint = errors.New("no checkpoint was ever saved")
 
 // The answers of save_checkpoint.lua.
 const (
-	checkpointSaved    = "saved"
-	checkpointLost     = "lost"
-	checkpointConflict = "conflict"
+	checkpointSaved     = "saved"
+	checkpointLost      = "lost"
+	checkpointOvertaken = "overtaken" // by a later save of this Store
 )
 
 var saveCheckpoint = script("save_checkpoint")
 
-// LoadCheckpoint reads the checkpoint and makes it the one that the next
-// SaveCheckpoint replaces. From then on every method but those for leases
-// returns ErrStateLost or ErrWritesLost where Redis has not all that it had
+// LoadCheckpoint reads the checkpoint. From then on every method but those for
+// leases returns ErrStateLost or ErrWritesLost where Redis has not all that it had
 // then and that was written since. Without a checkpoint it returns
 // ErrNoCheckpoint, after which SaveCheckpoint creates one, or ErrStateLost.
 func (s *Store) LoadCheckpoint(ctx context.Context) (Checkpoint, error) {
@@ -70,21 +64,20 @@ func (s *Store) LoadCheckpoint(ctx context.Context) (Checkpoint, error) {
 	case saved != marked, saved && id == "":
 		return Checkpoint{}, ErrStateLost
 	case !saved:
-		s.base, s.baseWriter, s.kept = 0, "", false
+		s.kept = false
 		return Checkpoint{}, ErrNoCheckpoint
 	}
 	cp, err := decodeCheckpoint(stored.Val())
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("load checkpoint %s: %w", s.keys.checkpoint, err)
 	}
-	s.base, s.baseWriter, s.kept = cp.Version, stored.Val()["writer"], true
-	s.last = max(s.last, cp.Version)
+	s.last, s.kept = max(s.last, cp.Version), true
 	return cp, nil
 }
 
-// SaveCheckpoint replaces the checkpoint that this Store loaded or saved last,
-// or creates the first one. If that one is no longer there it changes nothing
-// and returns ErrStateLost, ErrWritesLost or ErrCheckpointConflict. After an
+// SaveCheckpoint replaces the checkpoint, or creates the first one. If that which
+// this Store has loaded or saved is no longer there, or another one leads, it
+// changes nothing and returns ErrStateLost, ErrWritesLost or ErrDeposed. After an
 // error of the network, whether it was saved is unknown; saving again, with a
 // newer checkpoint or the same, is safe.
 func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
@@ -92,7 +85,7 @@ func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
 	defer s.mu.Unlock()
 	s.last++ // never used twice, so that a save that arrives late is known as old
 	answer, err := s.change(ctx, saveCheckpoint, []string{s.keys.token, s.keys.checkpoint},
-		s.writer, s.last, s.baseWriter, s.base, s.kept, rand.Text(),
+		s.writer, s.last, s.kept, rand.Text(),
 		"source", cp.Source, "position", cp.Position, "last_seq", cp.LastSeq, "generation", cp.Generation,
 		"mapping", cp.MappingHash, "saved_at", cp.SavedAt.UnixMicro())
 	if err != nil {
@@ -102,8 +95,6 @@ func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
 	switch {
 	case slices.Equal(words, []any{checkpointLost}):
 		return ErrStateLost
-	case slices.Equal(words, []any{checkpointConflict}):
-		return ErrCheckpointConflict
 	case len(words) != 2 || words[0] != checkpointSaved:
 		return fmt.Errorf("save checkpoint: unknown answer %v", answer)
 	}
@@ -114,8 +105,7 @@ func (s *Store) SaveCheckpoint(ctx context.Context, cp Checkpoint) error {
 
 // Forget removes the checkpoint and every sign that there was one, the shapes
 // of tables at positions up to it, and the clock, so that the next start is a
-// first one. The token stays. Another daemon under this prefix stops at its
-// next save.
+// first one. The token stays.
 func (s *Store) Forget(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +114,7 @@ func (s *Store) Forget(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("forget checkpoint: %w", err)
 	}
-	s.base, s.baseWriter, s.kept = 0, "", false
+	s.kept = false
 	return nil
 }
 

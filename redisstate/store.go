@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
@@ -43,20 +44,18 @@ type Store struct {
 	cfg    Config
 	keys   keys
 
-	// writer names this Store in the checkpoint, so that a save whose answer
-	// was lost is not taken for another daemon's.
+	// writer names this Store in the checkpoint, and as the leader.
 	writer string
+	leads  atomic.Bool // it has become that
 	token  token
 	// changing holds a value while a change that must not be lost is under way.
 	changing chan struct{}
 
 	letters sync.Mutex // is held while dead letters are changed
 
-	mu         sync.Mutex // guards what follows and keeps saves in order
-	base       int64      // version of the checkpoint that was loaded, 0 for none
-	baseWriter string     // who had written that
-	last       int64      // highest version that this Store tried to write
-	kept       bool       // whether a checkpoint was loaded or saved, so that none means loss
+	mu   sync.Mutex // guards what follows and keeps saves in order
+	last int64      // highest version that this Store tried to write, or has found
+	kept bool       // whether a checkpoint was loaded or saved, so that none means loss
 }
 
 // Open connects to Redis. The error tells what to mend; all problems of c are
@@ -94,17 +93,18 @@ func (s *Store) Close() error {
 // may touch any of them, and what a failover loses of them are the last writes,
 // whichever those were of.
 type keys struct {
-	token, checkpoint, seq, serverID, deadLetters, retry, probe string
-	owed, versions, shapes, clock                               string
-	leases, poll                                                string
-	epochs, epoch                                               string // epoch is a prefix
-	starts, jobs, job                                           string // job is one, too
+	token, leader, checkpoint, seq, serverID, deadLetters, retry, probe string
+	owed, versions, shapes, clock                                       string
+	leases, poll                                                        string
+	epochs, epoch                                                       string // epoch is a prefix
+	starts, jobs, job                                                   string // job is one, too
 }
 
 func keysOf(prefix string) keys {
 	tag := "{" + prefix + "}:"
 	return keys{
 		token:       tag + "token",
+		leader:      tag + "leader",
 		checkpoint:  tag + "checkpoint",
 		seq:         tag + "seq",
 		serverID:    tag + "server-id",

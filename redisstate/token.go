@@ -24,7 +24,7 @@ var (
 // Final tells whether err is of a kind that trying again does not mend: the
 // Store is of no more use.
 func Final(err error) bool {
-	return errors.Is(err, ErrStateLost) || errors.Is(err, ErrWritesLost) || errors.Is(err, ErrCheckpointConflict)
+	return errors.Is(err, ErrStateLost) || errors.Is(err, ErrWritesLost) || errors.Is(err, ErrDeposed)
 }
 
 // token is what a Store knows of the state in Redis. The id is drawn with the
@@ -72,6 +72,8 @@ func (t *token) judge(list []any) (any, error) {
 		return nil, ErrStateLost
 	case mark == -2:
 		return nil, ErrWritesLost
+	case mark == -3:
+		return nil, ErrDeposed
 	}
 	t.mu.Lock()
 	t.mark = max(t.mark, mark)
@@ -140,7 +142,11 @@ func (s *Store) call(ctx context.Context, sc *redis.Script, changes bool, keys [
 // guarded are the keys and arguments of a script with those of guard.lua.
 func (s *Store) guarded(changes bool, keys []string, args []any) ([]string, []any) {
 	id, least := s.token.held()
-	return append(slices.Clip(keys), s.keys.token), append(args, id, least, changes)
+	holder := ""
+	if s.leads.Load() {
+		holder = s.writer
+	}
+	return append(slices.Clip(keys), s.keys.leader, s.keys.token), append(args, holder, id, least, changes)
 }
 
 // command is one for apply: its name, its key, and what follows.

@@ -150,6 +150,10 @@ func (r *Relay) deliver(ctx context.Context, batch []*message, events []pusher.E
 			r.circuit.giveUp(a)
 			return err
 		}
+		if err := r.lead.Hold(ctx); err != nil {
+			r.circuit.giveUp(a)
+			return fmt.Errorf("publish: %w", err)
+		}
 		a.begun, a.suspect = time.Now(), trial.isSuspect()
 		err = r.publisher.Publish(ctx, events)
 		r.metrics.requestTime.Observe(time.Since(a.begun).Seconds())

@@ -43,6 +43,13 @@ type Publisher interface {
 	Limits() pusher.Limits
 }
 
+// Leadership says when requests may be made, of several relays that work for the
+// same; see redisstate.Leadership.
+type Leadership interface {
+	Hold(ctx context.Context) error
+	Holds() bool
+}
+
 // Config says where to begin and how to go about it.
 type Config struct {
 	// From is where to read on, and Seq the last position issued before it.
@@ -86,6 +93,7 @@ type Relay struct {
 	publisher Publisher
 	policies  Policies
 	state     *redisstate.Store
+	lead      Leadership
 	log       *slog.Logger
 	metrics   *metrics
 
@@ -165,6 +173,7 @@ type Relay struct {
 	// readTo is when what was last read was committed, or when the log went no
 	// further, in microseconds since the Unix epoch.
 	readTo         atomic.Int64
+	finished       bool         // whether no request was under way when Run ended
 	unsaved        atomic.Bool  // the last write to Redis failed
 	checkpointed   atomic.Int64 // when Redis last had all that is settled, in ns since the Unix epoch
 	setAsideOnce   sync.Map
@@ -178,6 +187,7 @@ type Parts struct {
 	// Policies may be nil if no table has a policy.
 	Policies Policies
 	State    *redisstate.Store
+	Lead     Leadership
 	// NewMapper makes a mapper of the rules: one is for one goroutine.
 	NewMapper func() *mapping.Mapper
 	// NewReader makes a reader, which is for one goroutine as well.
@@ -193,7 +203,7 @@ type Parts struct {
 // New puts a relay together; Run starts it.
 func New(cfg Config, p Parts) *Relay {
 	r := &Relay{
-		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, backlog: p.Backlog, tracer: p.Tracer, log: p.Logger,
+		cfg: cfg, source: p.Source, publisher: p.Publisher, policies: p.Policies, state: p.State, lead: p.Lead, backlog: p.Backlog, tracer: p.Tracer, log: p.Logger,
 		queue: newQueue(p.Publisher.Packing(), cfg.Dir), pace: newPace(max(1, cfg.Workers)), window: newWindow(),
 		ledger: newLedger(cfg.From, cfg.Seq), timers: newTimers(cfg.Clock), notices: make(chan []pusher.WebhookEvent, 64), jobWake: make(chan struct{}, 1),
 		newMapper: p.NewMapper, newReader: p.NewReader,
@@ -278,6 +288,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stopWork(nil)
 	working.Wait()
 	_ = r.inbox.drop()
+	r.finished = r.queue.depth() == 0
 	_ = r.queue.close()
 	if err := context.Cause(work); !errors.Is(err, context.Canceled) {
 		return err
@@ -380,6 +391,9 @@ func (r *Relay) checkpoint(ctx context.Context) error {
 func (r *Relay) Reached() (at binlog.Position, issued harmonic.Seq) {
 	return r.ledger.resumable(), max(r.seq, r.ceiling)
 }
+
+// Finished says whether every request was answered. It is for after Run.
+func (r *Relay) Finished() bool { return r.finished }
 
 func (r *Relay) saveCheckpoint(ctx context.Context, position string, seq harmonic.Seq) error {
 	err := r.state.SaveCheckpoint(ctx, redisstate.Checkpoint{

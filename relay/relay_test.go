@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,23 +146,91 @@ func TestRecordsChangeOnceInATransaction(t *testing.T) {
 	}
 }
 
-// TestLostCheckpointEndsTheRelay: where to go on is then for a person to say.
-func TestLostCheckpointEndsTheRelay(t *testing.T) {
+// TestDeposedRelayEnds: when another one has taken over, nothing is changed any
+// more by this one, nor published.
+func TestDeposedRelayEnds(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.commit(put(1, 7))
 	eventually(t, "a checkpoint is saved", func() bool { return r.saved() != "" })
 	other := r.open()
 	defer other.Close()
-	if _, err := other.LoadCheckpoint(t.Context()); err != nil {
-		t.Fatal(err)
+	r.takeLead(other)
+	if err := <-r.done; !errors.Is(err, redisstate.ErrDeposed) {
+		t.Errorf("the relay ended with %v, want %v", err, redisstate.ErrDeposed)
 	}
-	if err := other.SaveCheckpoint(t.Context(), redisstate.Checkpoint{Position: position(9).String()}); err != nil {
-		t.Fatal(err)
+}
+
+// TestRequestsWaitForTheLead: while another relay may publish nothing is
+// published, and all of it after that, in order; when this one leads no more,
+// it ends.
+func TestRequestsWaitForTheLead(t *testing.T) {
+	r := newRig(t)
+	lead := &pausedLead{paused: true, changed: make(chan struct{})}
+	r.lead = lead
+	r.start()
+	r.commit(put(1, 7))
+	r.commit(put(1, 7))
+	eventually(t, "the changes wait to be published", func() bool { return r.relay.queue.depth() == 2 })
+	if s := r.relay.Status(); s.Ready() || s.Leading {
+		t.Errorf("it says that it is ready: %v", s.Problems())
 	}
+	if got := r.on(userChannel(7)); len(got) > 0 {
+		t.Errorf("%q was published", got)
+	}
+	lead.set(false, nil)
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"create 1 v1", "update 1 v2"}; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	lead.set(true, nil)
 	r.commit(put(2, 7))
-	if err := <-r.done; !errors.Is(err, redisstate.ErrCheckpointConflict) {
-		t.Errorf("the relay ended with %v, want %v", err, redisstate.ErrCheckpointConflict)
+	lead.set(true, redisstate.ErrDeposed)
+	if err := <-r.done; !errors.Is(err, redisstate.ErrDeposed) {
+		t.Errorf("the relay ended with %v, want %v", err, redisstate.ErrDeposed)
+	}
+	if r.relay.Finished() {
+		t.Error("it says that it has published everything")
+	}
+	if got := r.on(userChannel(7)); len(got) != 2 {
+		t.Errorf("%q was published", got[2:])
+	}
+}
+
+// pausedLead is a Leadership that holds when it is told to.
+type pausedLead struct {
+	mu      sync.Mutex
+	paused  bool
+	err     error
+	changed chan struct{} // closed and renewed
+}
+
+func (l *pausedLead) set(paused bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused, l.err = paused, err
+	renew(&l.changed)
+}
+
+func (l *pausedLead) Holds() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.paused && l.err == nil
+}
+
+func (l *pausedLead) Hold(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		paused, err, changed := l.paused, l.err, l.changed
+		l.mu.Unlock()
+		if err != nil || !paused {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
 	}
 }
 

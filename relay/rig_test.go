@@ -62,6 +62,7 @@ type rig struct {
 	policies Policies
 	backlog  Backlog
 	tracer   Tracer
+	lead     Leadership
 	registry *prometheus.Registry // of the relay that was started last
 }
 
@@ -74,8 +75,8 @@ func newRig(t testing.TB) *rig {
 	db := servicestest.NewRedisDatabase(t)
 	r := &rig{
 		t: t, world: w, server: newServer(t, w), polls: make(chan struct{}), broken: make(chan error),
-		mapper: newMapper,
-		redis:  redisstate.Config{Addr: db.Addr, DB: db.Number, Prefix: "test:"},
+		mapper: newMapper, lead: alone{},
+		redis: redisstate.Config{Addr: db.Addr, DB: db.Number, Prefix: "test:"},
 		cfg: Config{
 			From: position(0), Generation: testGeneration, Source: "here", Clock: epochTime,
 			PollInterval: 2 * time.Millisecond, Lease: time.Millisecond, Window: 1000, Workers: 4,
@@ -145,10 +146,29 @@ func (r *rig) open() *redisstate.Store {
 	return store
 }
 
+// alone is the lead of a relay beside which there is no other.
+type alone struct{}
+
+func (alone) Hold(ctx context.Context) error { return ctx.Err() }
+func (alone) Holds() bool                    { return true }
+
+// takeLead has a store lead, whoever did before.
+func (r *rig) takeLead(store *redisstate.Store) {
+	r.t.Helper()
+	last, err := store.Leader(context.Background())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	lead, err := store.Lead(context.Background(), redisstate.Candidate{}, last)
+	if err != nil || lead == nil {
+		r.t.Fatalf("a relay does not come to lead: %v", err)
+	}
+}
+
 func (r *rig) newRelay(cfg Config, store *redisstate.Store) *Relay {
 	r.registry = prometheus.NewRegistry()
 	return New(cfg, Parts{
-		Source: r.world, NewReader: func() Reader { return r.world }, Publisher: r.server, State: store,
+		Source: r.world, NewReader: func() Reader { return r.world }, Publisher: r.server, State: store, Lead: r.lead,
 		Policies: r.policies, NewMapper: func() *mapping.Mapper { return r.mapper(r.t) }, Backlog: r.backlog,
 		Tracer: r.tracer, Logger: newTestLogger(r.t), Registerer: r.registry,
 	})
@@ -160,6 +180,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.done = make(chan error, 1)
 	store := r.open()
+	r.takeLead(store)
 	cfg := r.cfg
 	switch cp, err := store.LoadCheckpoint(ctx); {
 	case err == nil:

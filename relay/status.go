@@ -18,6 +18,8 @@ type Status struct {
 	Publishing bool `json:"publishing"`
 	// Saving says that the last write to Redis did not fail.
 	Saving bool `json:"saving"`
+	// Leading says that no other chorusd may have requests under way.
+	Leading bool `json:"leading"`
 	// Stuck says that nothing has gone forward for long although there is
 	// something to do and all of the above works, which is a mistake of chorusd.
 	Stuck bool `json:"stuck"`
@@ -76,6 +78,9 @@ var parts = []part{
 	{"redis", func(s Status) bool { return s.Saving }, func(Status, time.Time) string {
 		return "the last write to Redis failed"
 	}},
+	{"leader", func(s Status) bool { return s.Leading }, func(Status, time.Time) string {
+		return "nothing is published while another chorusd may do so: the one before has ended only just, or Redis has not said lately that this one leads"
+	}},
 }
 
 // Ready says whether harmonics reach those who are there.
@@ -115,7 +120,7 @@ const silence = 5 * time.Second
 // Status tells how the relay does right now.
 func (r *Relay) Status() Status {
 	now := time.Now()
-	s := Status{Publishing: r.circuit.closed(), Saving: !r.unsaved.Load(), Stuck: r.vigil.isStuck(), Queued: r.queue.depth(), Window: r.window.size()}
+	s := Status{Publishing: r.circuit.closed(), Saving: !r.unsaved.Load(), Leading: r.lead.Holds(), Stuck: r.vigil.isStuck(), Queued: r.queue.depth(), Window: r.window.size()}
 	if ns := r.heard.Load(); ns > 0 {
 		s.heard = time.Unix(0, ns)
 	}

@@ -167,13 +167,14 @@ func TestPausedIsNoSilence(t *testing.T) {
 
 // TestProblems: each part that does not work is named, and what works is not.
 func TestProblems(t *testing.T) {
-	well := Status{Reading: true, ChannelsKnown: true, Publishing: true, Saving: true}
+	well := Status{Reading: true, ChannelsKnown: true, Publishing: true, Saving: true, Leading: true}
 	if list := well.Problems(); list != nil || !well.Ready() {
 		t.Errorf("problems %q, ready %v", list, well.Ready())
 	}
 	for part, broken := range map[string]func(*Status){
 		"database: ": func(s *Status) { s.Reading = false }, "channels: ": func(s *Status) { s.ChannelsKnown = false },
 		"pusher: ": func(s *Status) { s.Publishing = false }, "redis: ": func(s *Status) { s.Saving = false },
+		"leader: ": func(s *Status) { s.Leading = false },
 	} {
 		s := well
 		broken(&s)

@@ -24,6 +24,10 @@ type admin struct {
 	process *prometheus.Registry
 	// running is the run at hand; nil while its servers are looked at.
 	running atomic.Pointer[running]
+	// leader is the name of who leads while this process stands by; nil else.
+	leader atomic.Pointer[string]
+	// leads is 1 while this process leads.
+	leads prometheus.Gauge
 	// stopping is closed when the process was told to end.
 	stopping <-chan struct{}
 	pulse    pulse
@@ -37,7 +41,12 @@ type running struct {
 }
 
 func newAdmin(ctx context.Context, cfg adminConfig) *admin {
-	return &admin{process: newRegistry(), stopping: ctx.Done(), profiles: cfg.Pprof}
+	registry := newRegistry()
+	leads := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "chorusd", Name: "leader", Help: "1 while this process leads, 0 while it starts or stands by.",
+	})
+	registry.MustRegister(leads)
+	return &admin{process: registry, leads: leads, stopping: ctx.Done(), profiles: cfg.Pprof}
 }
 
 // health is the answer of /readyz and /status.
@@ -45,12 +54,17 @@ type health struct {
 	Ready bool `json:"ready"`
 	// Problems say why not, a line each: "redis: the last write to Redis failed".
 	Problems []string `json:"problems"`
+	// StandingBy names the one that leads, while this one stands by for it.
+	StandingBy string `json:"standing_by,omitempty"`
 	// Status is left out while nothing runs.
 	*relay.Status
 }
 
 func (a *admin) health() health {
 	run := a.running.Load()
+	if leader := a.leader.Load(); leader != nil {
+		return health{Ready: true, Problems: []string{}, StandingBy: *leader}
+	}
 	if run == nil {
 		return health{Problems: []string{"starting: the servers are looked at; the log says if one cannot be reached"}}
 	}
@@ -86,6 +100,10 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET "+explainPath, func(w http.ResponseWriter, req *http.Request) {
 		run := a.running.Load()
 		if run == nil {
+			if leader := a.leader.Load(); leader != nil {
+				http.Error(w, "this chorusd stands by; ask the one that leads: "+*leader, http.StatusServiceUnavailable)
+				return
+			}
 			http.Error(w, "chorusd is starting, ask again", http.StatusServiceUnavailable)
 			return
 		}

@@ -397,7 +397,7 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("/healthz answers %d %q", code, body)
 	}
 	_, status := d.get(t, "/status")
-	for _, field := range []string{`"reading": true`, `"channels_known": true`, `"publishing": true`, `"saving": true`, `"lag_seconds": `, `"lag_bytes": `, `"position": `, `"active_channels": 1`} {
+	for _, field := range []string{`"reading": true`, `"channels_known": true`, `"publishing": true`, `"saving": true`, `"leading": true`, `"lag_seconds": `, `"lag_bytes": `, `"position": `, `"active_channels": 1`} {
 		if !strings.Contains(status, field) {
 			t.Errorf("/status lacks %s:\n%s", field, status)
 		}
@@ -409,7 +409,7 @@ func TestAdmin(t *testing.T) {
 		"chorusd_changes_total": 2, "chorusd_harmonics_total": 2, "chorusd_active_channels": 1,
 		"chorusd_lag_seconds": 0, "chorusd_queued_harmonics": 0, "chorusd_reading_paused": 0, "chorusd_inbox_transactions": 0,
 		"chorusd_latency_seconds_count": 1 + 3*1, // a transaction, and a harmonic at each stage after that
-		"chorusd_up":                    4, "chorusd_channel_messages_total": 1, "chorusd_request_seconds_count": 1, "chorusd_build_info": 1,
+		"chorusd_up":                    5, "chorusd_leader": 1, "chorusd_channel_messages_total": 1, "chorusd_request_seconds_count": 1, "chorusd_build_info": 1,
 	} {
 		if got := d.metric(t, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)

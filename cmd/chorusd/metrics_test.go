@@ -13,6 +13,7 @@ import (
 	"github.com/chorusd/chorusd/mapping"
 	"github.com/chorusd/chorusd/policy"
 	"github.com/chorusd/chorusd/pusher"
+	"github.com/chorusd/chorusd/redisstate"
 	"github.com/chorusd/chorusd/relay"
 )
 
@@ -24,7 +25,7 @@ func served(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, log := newRegistry(), slog.New(slog.DiscardHandler)
+	registry, log := newAdmin(t.Context(), adminConfig{}).process, slog.New(slog.DiscardHandler)
 	cfg.Pusher.Server = "soketi"
 	publisher, err := pusher.New(cfg.Pusher, log, pusher.Options{})
 	if err != nil {
@@ -38,7 +39,7 @@ func served(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	relay.New(relay.Config{}, relay.Parts{
-		Publisher: publisher, Logger: log, Registerer: registry, NewReader: func() relay.Reader { return nil },
+		Publisher: publisher, Lead: new(redisstate.Leadership), Logger: log, Registerer: registry, NewReader: func() relay.Reader { return nil },
 		NewMapper: func() *mapping.Mapper {
 			m, _ := mapping.New(cfg.mapping(), "app", time.UTC)
 			return m

@@ -105,40 +105,69 @@ func runs(ctx context.Context, cfg Config, startOver bool, p process, log *slog.
 			log.Error("redis has come back without its last writes; going on from the checkpoint that it has", "error", err)
 		case errors.Is(err, redisstate.ErrStateLost) && cfg.Redis.OnLostState == onLostReload && b.ran:
 			log.Error("redis has lost what chorusd kept there; looking where to go on", "error", err)
+		case errors.Is(err, redisstate.ErrDeposed):
+			log.Error("another chorusd leads; looking again who does", "error", err)
+			b = before{}
 		default:
 			return err
 		}
 	}
 }
 
-// run is the daemon's life. It goes by what was before, and notes how far it
-// came itself.
+// run is the daemon's life: it stands by until it leads, and then leads. It goes
+// by what was before, and notes how far it came itself.
 func run(ctx context.Context, cfg Config, b *before, p process, log *slog.Logger) error {
 	log.Info("starting", "version", version)
-	x, err := examineUntilReachable(ctx, cfg, log)
-	if err != nil {
+	x, leadership, err := p.standBy(ctx, cfg, b.startOver, log)
+	if err != nil || x == nil {
 		return err
 	}
 	defer x.close()
-	if ctx.Err() != nil {
-		return nil
-	}
 	for _, line := range x.warnings.lines() {
 		log.Warn("the configuration may not be meant as it is", "warning", line)
 	}
-
 	log.Info("the Pusher server is known", "kind", x.publisher.Dialect().Name, "limits", x.publisher.Limits().String())
 
+	// The lead is kept until nothing is done by it any more.
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	group, failed := errgroup.WithContext(keeping)
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	defer context.AfterFunc(failed, stopWork)()
+	finished := false
+	group.Go(func() (err error) {
+		defer stopKeeping()
+		finished, err = lead(work, cfg, x, leadership, b, p, log)
+		return err
+	})
+	group.Go(func() error { return leadership.Keep(failed) })
+	err = group.Wait()
+	p.admin.leads.Set(0)
+
+	resigning, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	if err := leadership.Resign(resigning, finished); err != nil {
+		log.Warn("redis was not told that this chorusd has ended; the next one waits some seconds", "error", err)
+	}
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// lead does the work of the one that leads. Finished says that none of its
+// requests is of unknown outcome.
+func lead(ctx context.Context, cfg Config, x *examined, leadership *redisstate.Leadership, b *before, p process, log *slog.Logger) (finished bool, err error) {
 	// It is taken before anything is changed.
 	webhooks, err := listen(ctx, cfg.Webhooks.Listen, "webhooks.listen")
 	if err != nil {
-		return err
+		return true, err
 	}
-
 	start, err := resume(ctx, cfg, x, *b, log)
 	if err != nil {
 		closeListener(webhooks)
-		return err
+		return true, err
 	}
 	registry := prometheus.NewRegistry()
 	source := binlog.NewSource(x.binlog, x.server, x.mapper.Sources(), x.mapper.Patterns()...)
@@ -148,11 +177,11 @@ func run(ctx context.Context, cfg Config, b *before, p process, log *slog.Logger
 	}
 	if err != nil {
 		closeListener(webhooks)
-		return err
+		return true, err
 	}
 	parts := relay.Parts{
 		Source: source, NewReader: func() relay.Reader { return binlog.NewReader(x.binlog, x.server) },
-		Publisher: x.publisher, State: x.store, NewMapper: x.newMapper, Backlog: binlog.NewBacklog(x.binlog, x.server),
+		Publisher: x.publisher, State: x.store, Lead: leadership, NewMapper: x.newMapper, Backlog: binlog.NewBacklog(x.binlog, x.server),
 		Tracer: p.tracer, Logger: log, Registerer: registry,
 	}
 	registerPublisher(registry, x.publisher)
@@ -193,11 +222,7 @@ func run(ctx context.Context, cfg Config, b *before, p process, log *slog.Logger
 	err = group.Wait()
 	*b = before{ran: true}
 	b.at, b.issued = r.Reached()
-	if err != nil {
-		return err
-	}
-	log.Info("stopped")
-	return nil
+	return r.Finished(), err
 }
 
 // reachPause is how long to wait before the servers are looked at again.

@@ -148,7 +148,7 @@ func newFanout(ctx context.Context, cfg binlog.Config, redis *services.RedisServ
 		From: at.Current, Seq: harmonic.Seq(time.Now().UnixMicro()), Generation: harmonic.NewGeneration(), Source: at.Identity,
 		PollInterval: time.Minute, Lease: 3 * time.Minute, Window: 100_000, Workers: 8,
 	}, relay.Parts{
-		Source: binlog.NewSource(cfg, at, mapper.Sources(), mapper.Patterns()...), Publisher: to, State: state,
+		Source: binlog.NewSource(cfg, at, mapper.Sources(), mapper.Patterns()...), Publisher: to, State: state, Lead: alone{},
 		NewMapper: func() *mapping.Mapper {
 			m, _ := newMapper() // which has no problems
 			return m
@@ -157,6 +157,12 @@ func newFanout(ctx context.Context, cfg binlog.Config, redis *services.RedisServ
 		Logger:    cfg.Logger, Registerer: prometheus.NewRegistry(),
 	}), nil
 }
+
+// alone is the lead of a relay beside which there is no other.
+type alone struct{}
+
+func (alone) Hold(ctx context.Context) error { return ctx.Err() }
+func (alone) Holds() bool                    { return true }
 
 // tablesOf reads what tables look like.
 func tablesOf(ctx context.Context, r *binlog.Reader, names ...string) (map[binlog.TableName]*binlog.Table, error) {
