@@ -165,33 +165,29 @@ func testLeadIsTakenOnce(t *testing.T, on setup) {
 
 // TestWatch: a leader is silent once it was seen unchanged for long enough.
 func TestWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := candidate("second")
-		c.Request = 5 * time.Second
-		w := watch{candidate: c}
-		leader := Leader{holder: "a", renewed: "1"}
-		look := func(want bool) {
-			t.Helper()
-			leader := leader
-			if vacant := w.look(time.Now(), &leader); vacant != want {
-				t.Errorf("after %v vacant is %v", time.Since(w.since), vacant)
-			}
+	c := candidate("second")
+	c.Request = 5 * time.Second
+	w := watch{candidate: c}
+	leader := Leader{holder: "a", renewed: "1"}
+	now := time.Now()
+	look := func(after time.Duration, want bool) {
+		t.Helper()
+		now = now.Add(after)
+		leader := leader
+		if vacant := w.look(now, &leader); vacant != want || leader.silent != (vacant && leader.Leads()) {
+			t.Errorf("%v after the last change vacant is %v, silent %v", now.Sub(w.since), vacant, leader.silent)
 		}
-		look(false)
-		time.Sleep(c.silence() - time.Nanosecond)
-		look(false)
-		leader.renewed = "2"
-		look(false)
-		time.Sleep(c.silence() - time.Nanosecond)
-		look(false)
-		w.lookAway() // and it could not renew meanwhile
-		time.Sleep(time.Hour)
-		look(false)
-		time.Sleep(c.silence())
-		look(true)
-		leader = Leader{}
-		look(true)
-	})
+	}
+	look(0, false)
+	look(c.silence()-1, false)
+	leader.renewed = "2"
+	look(0, false)
+	look(c.silence()-1, false)
+	w.lookAway() // and it could not renew meanwhile
+	look(time.Hour, false)
+	look(c.silence(), true)
+	leader = Leader{}
+	look(0, true)
 }
 
 // TestHold: requests end before another one may lead, and begin when those of
@@ -207,7 +203,7 @@ func TestHold(t *testing.T) {
 		}
 		go func() {
 			for range c.Request / renewInterval {
-				time.Sleep(renewInterval)
+				<-time.After(renewInterval)
 				l.extend(time.Now())
 			}
 		}()
@@ -217,11 +213,11 @@ func TestHold(t *testing.T) {
 		}
 		renewed := time.Now()
 		l.extend(renewed)
-		time.Sleep(2 * renewInterval)
+		<-time.After(2 * renewInterval)
 		if !l.Holds() {
 			t.Error("it does not hold to the last moment")
 		}
-		time.Sleep(time.Nanosecond)
+		<-time.After(time.Nanosecond)
 		if l.Holds() {
 			t.Error("a request may end when another one leads")
 		}
