@@ -94,7 +94,7 @@ func TestMistakeStopsTheRelay(t *testing.T) {
 // bare is a relay of which only the publishing works, for bubbles without Redis.
 func bare(t *testing.T, s *server) *Relay {
 	return New(Config{From: position(0), Generation: testGeneration, Workers: 4}, Parts{
-		Publisher: s, NewMapper: func() *mapping.Mapper { return newMapper(t) }, NewReader: func() Reader { return nil }, Logger: newTestLogger(t), Registerer: prometheus.NewRegistry(),
+		Publisher: s, Lead: alone{}, NewMapper: func() *mapping.Mapper { return newMapper(t) }, NewReader: func() Reader { return nil }, Logger: newTestLogger(t), Registerer: prometheus.NewRegistry(),
 	})
 }
 
