@@ -323,6 +323,7 @@ func TestSlotThatMoves(t *testing.T) {
 	on := onCluster(t)
 	c := on.config(t)
 	s, _ := begun(t, c)
+	lead(t, s, "first")
 	h := &history{Store: s, cfg: c}
 	must(t, h.write(t))
 	key := s.keys.token
