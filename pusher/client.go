@@ -232,12 +232,14 @@ func (c *Client) do(ctx context.Context, lines chan *line, job call, request fun
 // library returns the library's client on top of a round tripper.
 func (c *Client) library(rt http.RoundTripper) *pusherhttp.Client {
 	return &pusherhttp.Client{
-		AppID:      c.cfg.AppID,
-		Key:        c.cfg.Key,
-		Secret:     string(c.cfg.Secret),
-		Host:       c.cfg.Host,
-		Secure:     c.cfg.TLS,
-		HTTPClient: &http.Client{Transport: rt},
+		AppID:  c.cfg.AppID,
+		Key:    c.cfg.Key,
+		Secret: string(c.cfg.Secret),
+		// It encrypts what is for an encrypted channel, and nothing else.
+		EncryptionMasterKeyBase64: string(c.cfg.EncryptionKey),
+		Host:                      c.cfg.Host,
+		Secure:                    c.cfg.TLS,
+		HTTPClient:                &http.Client{Transport: rt},
 		// Its own limit is that of hosted Pusher; Fits knows the server's.
 		OverrideMaxMessagePayloadKB: 1 << 20,
 	}

@@ -44,6 +44,10 @@ type Config struct {
 	AppID  string `koanf:"app_id"`
 	Key    string `koanf:"key"`
 	Secret Secret `koanf:"secret"`
+	// EncryptionKey is the app's master key for end-to-end encryption, base64 of
+	// 32 bytes. With it, all events have to be for encrypted channels, without
+	// it for others.
+	EncryptionKey Secret `koanf:"encryption_key"`
 	// Timeout is for one request, from the first byte sent (or the dialling of
 	// a connection) to the last byte of the answer. Default DefaultTimeout.
 	Timeout time.Duration `koanf:"timeout"`
@@ -72,8 +76,12 @@ func DefaultConfig() Config {
 // limits are those of the kind of server, as far as no others are set.
 func (c Config) limits() Limits {
 	kind := dialects[c.Server].Limits
+	channels := cmp.Or(c.MaxChannels, kind.Channels)
+	if c.Encrypts() {
+		channels = 1 // each channel has a key of its own
+	}
 	return Limits{
-		Channels:     cmp.Or(c.MaxChannels, kind.Channels),
+		Channels:     channels,
 		Batch:        cmp.Or(c.MaxBatch, kind.Batch),
 		DataBytes:    cmp.Or(c.MaxDataBytes, kind.DataBytes),
 		RequestBytes: cmp.Or(c.MaxRequestBytes, kind.RequestBytes),
@@ -162,6 +170,9 @@ func (c Config) Validate() []error {
 			env("APP_SECRET")+" of the Laravel app's .env")
 	case strings.TrimSpace(string(c.Secret)) != string(c.Secret):
 		add("secret", "starts or ends with white space", "remove it")
+	}
+	if _, err := c.EncryptionKey.masterKey(); c.Encrypts() && err != nil {
+		add("encryption_key", err.Error(), "set it to encryption_master_key_base64 of the Laravel app's config/broadcasting.php, which `openssl rand -base64 32` makes")
 	}
 	if c.Timeout < minTimeout || c.Timeout > maxTimeout {
 		add("timeout", "is "+c.Timeout.String(), fmt.Sprintf("set it between %v and %v", minTimeout, maxTimeout))

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+const badEncryptionKey = "pusher.encryption_key is not base64 of 32 bytes; set it to encryption_master_key_base64 of the Laravel app's config/broadcasting.php, which `openssl rand -base64 32` makes"
+
 func TestBadConfig(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -30,6 +32,10 @@ func TestBadConfig(t *testing.T) {
 		{"two keys", func(c *Config) { c.Key = "a&b" }, `pusher.key is "a&b", which cannot be part of a URL's query; use visible ASCII without space, #, & and colon`},
 		{"no secret", func(c *Config) { c.Secret = "" }, `pusher.secret is empty; set CHORUSD_PUSHER_SECRET (or CHORUSD_PUSHER_SECRET_FILE) to REVERB_APP_SECRET of the Laravel app's .env`},
 		{"a line end in the secret", func(c *Config) { c.Secret = "labsecret\n" }, `pusher.secret starts or ends with white space; remove it`},
+		{"an encryption key that is no base64", func(c *Config) { c.EncryptionKey = "base64:" + masterKey(1) }, badEncryptionKey},
+		{"a short encryption key", func(c *Config) { c.EncryptionKey = masterKey(1)[:40] }, badEncryptionKey},
+		{"an encryption key of other bytes", func(c *Config) { c.EncryptionKey = "AAAA" + masterKey(1) }, badEncryptionKey},
+		{"an encryption key as it is", func(c *Config) { c.EncryptionKey = "0123456789abcdef0123456789abcdef" }, badEncryptionKey},
 		{"no time", func(c *Config) { c.Timeout = 0 }, `pusher.timeout is 0s; set it between 100ms and 1m0s`},
 		{"too much time", func(c *Config) { c.Timeout = time.Hour }, `pusher.timeout is 1h0m0s; set it between 100ms and 1m0s`},
 		{"no concurrency", func(c *Config) { c.Concurrency = 0 }, `pusher.concurrency is 0; set it between 1 and 256`},

@@ -131,6 +131,7 @@ func (c *Client) TryLargest(ctx context.Context) error {
 	if !c.dialect.ReadsFirst || size == 0 {
 		return nil
 	}
+	// It is no encrypted channel, as data can have any size there.
 	nameless := Event{Channels: []string{"private-" + strings.ToLower(rand.Text())}}
 	room := size - c.Size([]Event{nameless}) - 10 // Content-Length gets more digits
 	if room < 0 {

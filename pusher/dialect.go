@@ -23,6 +23,9 @@ type Limits struct {
 
 func (l Limits) String() string {
 	parts := []string{fmt.Sprintf("%d channels per event", l.Channels)}
+	if l.Channels == 1 {
+		parts[0] = "1 channel per event"
+	}
 	add := func(most int, form string) {
 		if most > 0 {
 			parts = append(parts, fmt.Sprintf(form, most))

@@ -12,12 +12,14 @@ type Event struct {
 	Name     string
 	Channels []string
 	// Data is the already encoded text of the event's data, not empty and
-	// UTF-8. It is not changed on its way.
+	// UTF-8. Subscribers get it as it is, those of encrypted channels once they
+	// have decrypted it.
 	Data []byte
 }
 
 // ErrInvalidEvent is wrapped by the errors about events that no server takes:
-// without a name, channels or data, or with a channel that is not valid.
+// without a name, channels or data, or with a channel that is not valid, or not
+// encrypted as it should be.
 // Nothing was sent; it is the caller's mistake.
 var ErrInvalidEvent = errors.New("invalid event")
 
@@ -62,14 +64,10 @@ var channelBytes = func() (allowed [256]bool) {
 	return allowed
 }()
 
-// encryptedPrefix marks channels whose data the publisher must encrypt.
-const encryptedPrefix = "private-encrypted-"
-
-// ValidChannel says whether events can be published to a channel of that name:
-// 1 to 200 of the characters that the Pusher protocol allows, and not an
-// end-to-end encrypted channel, for which there is no key here.
+// ValidChannel says whether a channel can have that name: 1 to 200 of the
+// characters that the Pusher protocol allows.
 func ValidChannel(name string) bool {
-	if name == "" || len(name) > maxNameBytes || strings.HasPrefix(name, encryptedPrefix) {
+	if name == "" || len(name) > maxNameBytes {
 		return false
 	}
 	for i := range len(name) {
@@ -80,8 +78,9 @@ func ValidChannel(name string) bool {
 	return true
 }
 
-// validate returns an error that wraps ErrInvalidEvent if no server takes e.
-func (e Event) validate() error {
+// validate returns an error that wraps ErrInvalidEvent if no server takes e, or
+// if it would show what is to be encrypted.
+func (c *Client) validate(e Event) error {
 	switch {
 	case e.Name == "" || len(e.Name) > maxNameBytes:
 		return fmt.Errorf("%w: a name of %d bytes, 1 to %d are allowed", ErrInvalidEvent, len(e.Name), maxNameBytes)
@@ -96,6 +95,9 @@ func (e Event) validate() error {
 		if !ValidChannel(channel) {
 			return fmt.Errorf("%w %q: channel name %q", ErrInvalidEvent, e.Name, channel)
 		}
+		if isEncrypted(channel) != c.cfg.Encrypts() {
+			return fmt.Errorf("%w %q: channel %q, which is encrypted exactly if there is pusher.encryption_key", ErrInvalidEvent, e.Name, channel)
+		}
 	}
 	return nil
 }
@@ -107,12 +109,23 @@ func (c *Client) Fits(events []Event) error {
 	if len(events) == 0 {
 		return fmt.Errorf("%w: none given", ErrInvalidEvent)
 	}
-	items := 0
 	for _, e := range events {
-		if err := e.validate(); err != nil {
+		if err := c.validate(e); err != nil {
 			return err
 		}
-		if err := c.exceeds("bytes of an event's data", len(e.Data), c.limits.DataBytes, "pusher.max_data_bytes"); err != nil {
+	}
+	return c.within(events)
+}
+
+// within is Fits for events that are valid.
+func (c *Client) within(events []Event) error {
+	items := 0
+	for _, e := range events {
+		what := "bytes of an event's data"
+		if e.isEncrypted() {
+			what = "bytes of an event's data, encrypted"
+		}
+		if err := c.exceeds(what, e.dataBytes(), c.limits.DataBytes, "pusher.max_data_bytes"); err != nil {
 			return err
 		}
 		items += len(e.Channels)
@@ -133,12 +146,12 @@ func (c *Client) Fits(events []Event) error {
 // each, in order. The error is as that of Fits: a *LimitError says that the
 // data is too large for a single channel.
 func (c *Client) Cut(e Event) ([]Event, error) {
-	if err := e.validate(); err != nil {
+	if err := c.validate(e); err != nil {
 		return nil, err
 	}
 	fixed := 0
 	if c.limits.RequestBytes > 0 {
-		fixed = eventSize(Event{Name: e.Name, Data: e.Data})
+		fixed = eventSize(Event{Name: e.Name, Channels: e.Channels[:1], Data: e.Data}) - jsonSize(e.Channels[0])
 	}
 	var pieces []Event
 	start, size := 0, fixed
@@ -154,7 +167,7 @@ func (c *Client) Cut(e Event) ([]Event, error) {
 	}
 	pieces = append(pieces, Event{Name: e.Name, Channels: e.Channels[start:len(e.Channels):len(e.Channels)], Data: e.Data})
 	for _, piece := range pieces {
-		if err := c.Fits([]Event{piece}); err != nil {
+		if err := c.within([]Event{piece}); err != nil {
 			return nil, err
 		}
 	}

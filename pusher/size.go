@@ -29,7 +29,7 @@ func (e endpoint) size(body int) int { return e.head + len(strconv.Itoa(body)) +
 
 // eventSize is the length of the body that pusher-http-go makes of one event.
 func eventSize(e Event) int {
-	size := len(`{"channels":[],"data":,"name":}`) + jsonSize(e.Data) + jsonSize(e.Name)
+	size := len(`{"channels":[],"data":,"name":}`) + e.dataSize() + jsonSize(e.Name)
 	for _, channel := range e.Channels {
 		size += jsonSize(channel) + len(",")
 	}
@@ -57,7 +57,7 @@ const emptyBatch = `{"batch":[]}`
 // ItemBytes is how much of a batch the item of each of its channels takes,
 // without the channel's name, of which nothing has to be escaped.
 func (e Event) ItemBytes() int {
-	return len(`{"channel":"","name":,"data":},`) + jsonSize(e.Name) + jsonSize(e.Data)
+	return len(`{"channel":"","name":,"data":},`) + jsonSize(e.Name) + e.dataSize()
 }
 
 // jsonSize is the length of s as encoding/json writes it by default: with
