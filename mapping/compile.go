@@ -151,7 +151,7 @@ func (p *Plan) compileEntry(c *compiler, e *entry) scope {
 	case publicEntry:
 		s.head = append(appendTenant(nil, tenant), publicScope...)
 	case channelEntry:
-		s.head = []byte(privatePrefix)
+		s.head = []byte(p.mapper.prefix)
 		for i, part := range e.parts {
 			switch part.column {
 			case "":

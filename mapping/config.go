@@ -5,7 +5,10 @@ package mapping
 type Config struct {
 	// Tables by the name that clients use for them.
 	Tables map[string]Table
-	// UserChannel is the template of a user's channel without "private-",
+	// Encrypted has all channels begin with "private-encrypted-", for a
+	// publisher that encrypts, instead of "private-".
+	Encrypted bool
+	// UserChannel is the template of a user's channel without that,
 	// in which {id} stands for the user's key and {@tenant} for the tenant.
 	UserChannel string
 	// TablePrefix is put before the names of tables without a Source.

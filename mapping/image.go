@@ -327,7 +327,7 @@ func (p *Plan) name(s *scope, img *image) (e end, err error) {
 		}
 		m.buf = append(m.buf[:at], value...)
 	}
-	if !nameable(m.buf) {
+	if !m.nameable(m.buf) {
 		p.unroutable++
 		return nowhere, nil
 	}
@@ -339,7 +339,7 @@ func (p *Plan) name(s *scope, img *image) (e end, err error) {
 func (p *Plan) channelOf(key UserKey) (name string, ok bool) {
 	m := p.mapper
 	_, id := key.Split()
-	m.buf = append(m.buf[:0], privatePrefix...)
+	m.buf = append(m.buf[:0], m.prefix...)
 	for _, part := range m.templates[p.rule.template].parts {
 		switch part.column {
 		case "":
@@ -350,5 +350,5 @@ func (p *Plan) channelOf(key UserKey) (name string, ok bool) {
 			m.buf = append(m.buf, bare(id)...)
 		}
 	}
-	return m.intern(m.buf), nameable(m.buf)
+	return m.intern(m.buf), m.nameable(m.buf)
 }

@@ -12,9 +12,9 @@ import (
 const channelValue = `[A-Za-z0-9_\-=@,;]+`
 
 // pattern matches the names that a template can make, and captures the values.
-func pattern(parts []part) *regexp.Regexp {
+func pattern(prefix string, parts []part) *regexp.Regexp {
 	var b strings.Builder
-	b.WriteString("^" + privatePrefix)
+	b.WriteString("^" + prefix)
 	for _, p := range parts {
 		if p.column != "" {
 			b.WriteString("(" + channelValue + ")")
@@ -54,6 +54,9 @@ func (t *template) makes(name string) (tenant, id string, ok bool) {
 // can send to; with "", the rules of any. It may be called by several
 // goroutines at once.
 func (m *Mapper) Reaches(id, channel string) bool {
+	if !m.nameable([]byte(channel)) {
+		return false
+	}
 	if id == "" {
 		return slices.ContainsFunc(m.rules, func(r *rule) bool {
 			return slices.ContainsFunc(r.templates, func(t template) bool { return t.names.MatchString(channel) })

@@ -37,6 +37,7 @@ type Mapper struct {
 	parents   parents
 	templates []template // of users' channels
 	secret    string
+	prefix    string // of all channels
 	hash      string
 	heads     []string // literal heads of the channels' names
 
@@ -124,8 +125,11 @@ func (p *problems) add(option, format string, args ...any) {
 // DATETIME columns are read.
 func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 	m := &Mapper{
-		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret,
+		loc: loc, byName: map[string]*rule{}, secret: cfg.Masks.Secret, prefix: privatePrefix,
 		fits: map[*binlog.Table]*fits{}, last: &fits{}, agreed: &agreement{topics: map[string]map[string]class{}}, names: make([]string, namesKept), seed: maphash.MakeSeed(), texts: make([]*reached, namesKept), keys: make([]keySet, keySets), numbers: map[string]uint32{},
+	}
+	if cfg.Encrypted {
+		m.prefix = encryptedPrefix
 	}
 	var all []Problem
 	if _, err := parseUserChannel(cfg.UserChannel, cfg.Users.Attributes); err != nil {
@@ -146,7 +150,7 @@ func New(cfg Config, database string, loc *time.Location) (*Mapper, []Problem) {
 		m.rules = append(m.rules, r)
 		m.byName[name] = r
 		for _, t := range r.templates {
-			m.heads = append(m.heads, privatePrefix+head(t.parts))
+			m.heads = append(m.heads, m.prefix+head(t.parts))
 		}
 	}
 	m.heads = shortest(m.heads)
@@ -265,7 +269,7 @@ func (m *Mapper) adopt(r *rule, entries []entry, user []part, database string) e
 		}); err != nil {
 			return fmt.Errorf("%q: %w", e.text, err)
 		}
-		t.names = pattern(t.parts)
+		t.names = pattern(m.prefix, t.parts)
 		if t.user && slices.ContainsFunc(r.templates, func(o template) bool { return o.user }) {
 			continue
 		}

@@ -1,14 +1,20 @@
 package mapping
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// privatePrefix makes a Pusher channel one that the app must authorise.
-const privatePrefix = "private-"
+// privatePrefix makes a Pusher channel one that the app must authorise, and
+// encryptedPrefix one whose data the publisher encrypts besides.
+const (
+	privatePrefix   = "private-"
+	encryptedPrefix = "private-encrypted-"
+)
 
 // A part of a template is literal text, or the value of what stands in braces:
 // a column or path, or what stands for one, such as tenantColumn.
@@ -29,16 +35,19 @@ var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 // https://pusher.com/docs/channels/using_channels/channels/#channel-naming-conventions
 var channelText = regexp.MustCompile(`^[A-Za-z0-9_\-=@,.;]*$`)
 
-// A template makes the names of channels, without "private-".
+// A template makes the names of channels, without their prefix.
 type template struct {
 	entry string // of visible_to, that first asks for it
 	user  bool   // of users' own channels; else of one that Laravel authorises
 	parts []part
-	names *regexp.Regexp // that it can make, with "private-"
+	names *regexp.Regexp // that it can make, with the prefix
 }
 
 // parseTemplate cuts "chorus.platform.{platform_id}" into its parts.
 func parseTemplate(s string) ([]part, error) {
+	if strings.HasPrefix(s, "encrypted-") {
+		return nil, errors.New(`leave "encrypted-" out: with pusher.encryption_key it is put before every channel, and without it before none`)
+	}
 	var parts []part
 	literal := func(text string) error {
 		if !channelText.MatchString(text) {
@@ -136,13 +145,10 @@ func parseUserChannel(s string, attributes []string) ([]part, error) {
 // maxChannel is the longest name that Pusher takes.
 const maxChannel = 164
 
-// encryptedPrefix marks channels whose data the publisher must encrypt, for
-// which chorusd has no key.
-const encryptedPrefix = "private-encrypted-"
-
-// nameable says whether Pusher takes a name, and chorusd may send to it.
-func nameable(name []byte) bool {
-	return len(name) <= maxChannel && !strings.HasPrefix(string(name), encryptedPrefix)
+// nameable says whether Pusher takes a name, and chorusd may send to it: to
+// encrypted channels with a key only, and then to no others.
+func (m *Mapper) nameable(name []byte) bool {
+	return len(name) <= maxChannel && bytes.HasPrefix(name, []byte(encryptedPrefix)) == (m.prefix == encryptedPrefix)
 }
 
 // plain says whether a value is letters, digits and _-=@,; only, and not

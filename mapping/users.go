@@ -135,7 +135,7 @@ func (k UserKey) Tenant() string {
 // called by several goroutines at once.
 func (m *Mapper) Channel(number int, u *User) (name string, ok bool) {
 	var b strings.Builder
-	b.WriteString(privatePrefix)
+	b.WriteString(m.prefix)
 	for _, p := range m.templates[number].parts {
 		value := p.literal
 		switch p.column {
@@ -154,7 +154,7 @@ func (m *Mapper) Channel(number int, u *User) (name string, ok bool) {
 		}
 		b.WriteString(value)
 	}
-	return b.String(), nameable([]byte(b.String()))
+	return b.String(), m.nameable([]byte(b.String()))
 }
 
 // NamesAttributes says whether some users' channels are named by attributes, so
