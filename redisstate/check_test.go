@@ -185,6 +185,8 @@ var uses = []struct {
 	{"OweReload", func(ctx context.Context, s *Store) error { return s.OweReload(ctx, "why") }, true},
 	{"OwedReload", func(ctx context.Context, s *Store) error { return second(s.OwedReload(ctx)) }, false},
 	{"ReloadTold", func(ctx context.Context, s *Store) error { return s.ReloadTold(ctx) }, true},
+	{"SaveKeyFingerprint", func(ctx context.Context, s *Store) error { return s.SaveKeyFingerprint(ctx, "x") }, true},
+	{"KeyFingerprint", func(ctx context.Context, s *Store) error { return second(s.KeyFingerprint(ctx)) }, false},
 	{"SaveVersion", func(ctx context.Context, s *Store) error { return s.SaveVersion(ctx, "todos", "1") }, true},
 	{"Versions", func(ctx context.Context, s *Store) error { return second(s.Versions(ctx)) }, false},
 	{"SaveShapes", func(ctx context.Context, s *Store) error { return s.SaveShapes(ctx, "x") }, true},

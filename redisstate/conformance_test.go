@@ -50,6 +50,7 @@ var conformance = []func(*testing.T, setup){
 	testJobsSurviveACrash,
 	testLargeJobs,
 	testClock,
+	testKeyFingerprint,
 	testTrim,
 	testTrimAfterACrash,
 	testWindowRefusesNUL,

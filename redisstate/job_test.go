@@ -263,6 +263,19 @@ func testClock(t *testing.T, on setup) {
 	}
 }
 
+func testKeyFingerprint(t *testing.T, on setup) {
+	s := on.store(t)
+	if got, err := s.KeyFingerprint(t.Context()); err != nil || got != "" {
+		t.Errorf("at first it is %q, %v", got, err)
+	}
+	for _, want := range []string{"a", "b", ""} {
+		must(t, s.SaveKeyFingerprint(t.Context(), want))
+		if got, err := s.KeyFingerprint(t.Context()); err != nil || got != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
 // BenchmarkStartJobs starts what 50,000 users who come back at once have coming.
 func BenchmarkStartJobs(b *testing.B) {
 	s := newStore(b)

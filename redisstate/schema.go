@@ -66,6 +66,24 @@ func (s *Store) ReloadTold(ctx context.Context) error {
 	return nil
 }
 
+// SaveKeyFingerprint keeps the fingerprint of the key that messages to clients
+// are encrypted with; "" if they are not.
+func (s *Store) SaveKeyFingerprint(ctx context.Context, fingerprint string) error {
+	if err := s.apply(ctx, command{"SET", s.keys.fingerprint, fingerprint}); err != nil {
+		return fmt.Errorf("save the fingerprint of the encryption key: %w", err)
+	}
+	return nil
+}
+
+// KeyFingerprint is that of the last SaveKeyFingerprint; "" if there was none.
+func (s *Store) KeyFingerprint(ctx context.Context) (string, error) {
+	fingerprint, err := s.get(ctx, s.keys.fingerprint)
+	if err != nil {
+		return "", fmt.Errorf("read the fingerprint of the encryption key: %w", err)
+	}
+	return fingerprint, nil
+}
+
 // Versions are the versions of the tables' schemas, by the tables' names.
 func (s *Store) Versions(ctx context.Context) (map[string]string, error) {
 	var stored *redis.MapStringStringCmd

@@ -94,7 +94,7 @@ func (s *Store) Close() error {
 // whichever those were of.
 type keys struct {
 	token, leader, checkpoint, seq, serverID, deadLetters, retry, probe string
-	owed, versions, shapes, clock                                       string
+	owed, fingerprint, versions, shapes, clock                          string
 	leases, poll                                                        string
 	epochs, epoch                                                       string // epoch is a prefix
 	starts, jobs, job                                                   string // job is one, too
@@ -112,6 +112,7 @@ func keysOf(prefix string) keys {
 		retry:       tag + "retry",
 		probe:       tag + "probe",
 		owed:        tag + "owed-reload",
+		fingerprint: tag + "encryption-key",
 		versions:    tag + "schema-versions",
 		shapes:      tag + "shapes",
 		clock:       tag + "clock",

@@ -127,11 +127,19 @@ func (r *Relay) resumeRefills(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the refills that were under way: %w", err)
 	}
-	for _, m := range made {
+	for i := range made {
+		m := &made[i]
+		m.Channels = r.reachable(m.Channels)
 		r.remember(m.Items, m.Channels)
 	}
 	r.list(made)
 	return nil
+}
+
+// reachable are those of channels that the rules can still send to. Other rules
+// named them differently, and those with an encryption key, or without.
+func (r *Relay) reachable(channels []string) []string {
+	return slices.DeleteFunc(channels, func(name string) bool { return name != whoever && !r.mapper.Reaches("", name) })
 }
 
 // makes says that selections are being made into jobs, until what it returns

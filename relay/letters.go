@@ -188,7 +188,7 @@ func (r *Relay) refillLetters(ctx context.Context, letters []redisstate.DeadLett
 					Channels: r.reachedBy(l.Table), Items: []redisstate.RecordKey{selection{Keys: []string{l.Key}, Anew: true}.item(l.Table)},
 				})
 			default:
-				starts = append(starts, redisstate.JobStart{Channels: l.Channels, Items: []redisstate.RecordKey{{Table: l.Table, Key: l.Key}}})
+				starts = append(starts, redisstate.JobStart{Channels: r.reachable(slices.Clone(l.Channels)), Items: []redisstate.RecordKey{{Table: l.Table, Key: l.Key}}})
 			}
 		}
 		mark = r.window.mark()

@@ -208,6 +208,52 @@ func TestDeadLettersAtTheStart(t *testing.T) {
 	eventually(t, "the client has all", func() bool { return reflect.DeepEqual(r.has(7), r.seen(7)) })
 }
 
+// TestChannelsOfOtherRules: what an earlier run had to send to channels that the
+// rules do not name any more, as it encrypted, is sent to the others alone.
+func TestChannelsOfOtherRules(t *testing.T) {
+	const other = "private-encrypted-chorus.user.7"
+	r := newRig(t)
+	r.subscribe(7)
+	r.start()
+	r.poll()
+	r.commit(put(1, 7), put(2, 7))
+	r.caughtUp()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	both := []string{other, userChannel(7)}
+	store := r.open()
+	for _, channels := range [][]string{both, {other}} {
+		_, err := store.StartJobs(t.Context(), []redisstate.JobStart{{Channels: channels, Items: []redisstate.RecordKey{{Table: "todos", Key: "[1]"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, channels := range map[string][]string{"[2]": both, "[1]": {other}} {
+		if err := store.SetAside(t.Context(), redisstate.DeadLetter{Table: "todos", Key: key, Channels: channels, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store.Close()
+	r.occupy(other, map[int]todo{})
+	r.start()
+	r.poll()
+	eventually(t, "the letters and the jobs are gone", func() bool {
+		jobs, err := r.store.Jobs(t.Context())
+		return err == nil && len(jobs) == 0 && len(r.letters()) == 0
+	})
+	r.caughtUp()
+	got := r.on(userChannel(7))
+	for _, want := range []string{"update 1 v1", "update 2 v2"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("published %q, want %q among it", got, want)
+		}
+	}
+	if got := r.on(other); len(got) != 0 {
+		t.Errorf("published %q on %s", got, other)
+	}
+}
+
 // TestDeadLettersOfMany are for all who see the record then, and those that are
 // not named have the table loaded again.
 func TestDeadLettersOfMany(t *testing.T) {

@@ -118,7 +118,8 @@ func (c redisConfig) servers() []string {
 }
 
 type channelsConfig struct {
-	// User is the template of a user's channel, without "private-".
+	// User is the template of a user's channel, without "private-" or
+	// "private-encrypted-".
 	User string `koanf:"user"`
 	// PollInterval is the time between two questions for occupied channels.
 	PollInterval time.Duration `koanf:"poll_interval"`
@@ -300,7 +301,7 @@ func defaultStateDir(environ []string) string {
 func (c Config) mapping() mapping.Config {
 	return mapping.Config{
 		Tables: c.Tables, Users: c.Users, Scopes: c.Scopes, Masks: mapping.Masks{Secret: string(c.Masks.Secret)},
-		UserChannel: c.Channels.User, TablePrefix: c.MySQL.TablePrefix,
+		Encrypted: c.Pusher.Encrypts(), UserChannel: c.Channels.User, TablePrefix: c.MySQL.TablePrefix,
 	}
 }
 

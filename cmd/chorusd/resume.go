@@ -197,6 +197,9 @@ func (r *resuming) begin(ctx context.Context, from binlog.Position, clock time.T
 			return err
 		}
 	}
+	if err := r.x.store.SaveKeyFingerprint(ctx, r.cfg.Pusher.KeyFingerprint()); err != nil {
+		return err
+	}
 	err = r.x.store.SaveCheckpoint(ctx, redisstate.Checkpoint{
 		Source: s.Source, Position: s.From.String(), LastSeq: uint64(s.Seq),
 		Generation: uint64(s.Generation), MappingHash: r.x.mapper.Hash(), SavedAt: time.Now(),
@@ -224,6 +227,9 @@ func (r *resuming) goOn(ctx context.Context, cp redisstate.Checkpoint) (err erro
 	if s.From, err = binlog.ParsePosition(cp.Position); err != nil {
 		return fmt.Errorf("read the checkpoint: %w", err)
 	}
+	if err := r.rekey(ctx); err != nil {
+		return err
+	}
 	s.Seq, s.Generation = harmonic.Seq(cp.LastSeq), harmonic.Generation(cp.Generation)
 	if s.Clock, err = r.x.store.Clock(ctx); err != nil {
 		return err
@@ -246,6 +252,22 @@ func (r *resuming) goOn(ctx context.Context, cp redisstate.Checkpoint) (err erro
 	}
 	r.log.Info("going on from the checkpoint", "position", cp.Position)
 	return r.mark.write(r.x.store.Token())
+}
+
+// rekey has all clients load again if the last run encrypted with another key,
+// or one of the two with none: some could not read what came since theirs, the
+// app's, was changed, or had it on channels of another name.
+func (r *resuming) rekey(ctx context.Context) error {
+	is := r.cfg.Pusher.KeyFingerprint()
+	was, err := r.x.store.KeyFingerprint(ctx)
+	if err != nil || was == is {
+		return err
+	}
+	r.log.Warn("pusher.encryption_key is another one than at the last run; all clients load again")
+	if err := r.x.store.OweReload(ctx, "pusher.encryption_key was changed"); err != nil {
+		return err
+	}
+	return r.x.store.SaveKeyFingerprint(ctx, is)
 }
 
 // findStart looks mysql.start up in the binary log.

@@ -70,7 +70,7 @@ func (x *examined) tryWidest(ctx context.Context, reader *binlog.Reader, plan *m
 	if err != nil {
 		return err
 	}
-	channel := "private-" + strings.Repeat("x", 40) // about as long as they are
+	channel := x.mapper.ChannelPrefixes()[0] + strings.Repeat("x", 30) // about as long as they are
 	err = x.publisher.Fits([]pusher.Event{{Name: plan.Event(harmonic.Create), Channels: []string{channel}, Data: data}})
 	if limit, ok := errors.AsType[*pusher.LimitError](err); ok {
 		return fmt.Errorf("the row with the key %s is too large for the Pusher server, so clients get a pointer in its place: %w", key, limit)
