@@ -404,7 +404,7 @@ func TestConfigAt(t *testing.T) {
 func TestSecretIsNeverPrinted(t *testing.T) {
 	const password = "hunter2"
 	cfg := defaultConfig()
-	cfg.MySQL.Password, cfg.Redis.Password, cfg.Pusher.Secret = password, password, password
+	cfg.MySQL.Password, cfg.Redis.Password, cfg.Pusher.Secret, cfg.Pusher.EncryptionKey = password, password, password, password
 	cfg.Redis.SentinelPassword = password
 
 	var printed strings.Builder

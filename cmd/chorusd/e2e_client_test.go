@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,7 @@ import (
 // and subscribes again, as pusher-js does.
 type client struct {
 	stack    *stack
+	secrets  *channelSecrets // to decrypt with; nil: what comes is not encrypted
 	channels []string
 	leave    func() // leaves for good, and may be called twice
 
@@ -60,9 +62,15 @@ const reconnectPause = time.Second
 // which are named without "private-".
 func (s *stack) subscribe(t *testing.T, channels ...string) *client {
 	t.Helper()
-	c := &client{stack: s, events: map[string][]received{}}
+	return s.subscribeWith(t, nil, channels...)
+}
+
+// subscribeWith is subscribe for a client that decrypts, on encrypted channels.
+func (s *stack) subscribeWith(t *testing.T, secrets *channelSecrets, channels ...string) *client {
+	t.Helper()
+	c := &client{stack: s, secrets: secrets, events: map[string][]received{}}
 	for _, name := range channels {
-		c.channels = append(c.channels, "private-"+name)
+		c.channels = append(c.channels, c.prefix()+name)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan struct{})
@@ -85,6 +93,13 @@ func (s *stack) subscribe(t *testing.T, channels ...string) *client {
 	})
 	c.awaitJoined(t)
 	return c
+}
+
+func (c *client) prefix() string {
+	if c.secrets != nil {
+		return "private-encrypted-"
+	}
+	return "private-"
 }
 
 func (c *client) awaitJoined(t *testing.T) {
@@ -182,6 +197,9 @@ func (c *client) take(ctx context.Context, conn *websocket.Conn, message []byte)
 // subscription joins a private channel with the signature that Laravel's
 // /broadcasting/auth would give.
 func (c *client) subscription(channel, socketID string) any {
+	if c.secrets != nil {
+		c.secrets.ask(channel)
+	}
 	mac := hmac.New(sha256.New, []byte(c.stack.secret))
 	mac.Write([]byte(socketID + ":" + channel))
 	return map[string]any{
@@ -209,7 +227,11 @@ func (c *client) read() {
 		var f frame
 		err := json.Unmarshal(message, &f)
 		e := received{channel: f.Channel, name: f.Event, payload: text(f.Data)}
-		if err == nil && f.Event == harmonic.EventCreated {
+		if err == nil && c.secrets != nil && !c.secrets.decrypt(&e) {
+			continue
+		}
+		unread := c.secrets == nil && strings.HasPrefix(f.Channel, "private-encrypted-")
+		if err == nil && f.Event == harmonic.EventCreated && !unread {
 			e.harmonic, err = harmonic.Parse([]byte(e.payload))
 		}
 		if err == nil && !slices.Contains(c.channels, f.Channel) {
@@ -222,12 +244,12 @@ func (c *client) read() {
 	}
 }
 
-// got is what came so far on a channel, which is named without "private-".
+// got is what came so far on a channel, which is named without its prefix.
 func (c *client) got(channel string) []received {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.read()
-	return c.events["private-"+channel]
+	return c.events[c.prefix()+channel]
 }
 
 // await waits until as many events have come on a channel and returns them.

@@ -54,22 +54,25 @@ func (d *daemon) refuses(t *testing.T, reason string) {
 // awaitReloads waits until a channel was told so many times to load again.
 func (c *client) awaitReloads(t *testing.T, channel string, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%s was told to load again, %d times", channel, n), func() bool {
-		got := 0
-		for _, e := range c.got(channel) {
-			if e.name != harmonic.EventControl {
-				continue
-			}
-			control, err := harmonic.ParseControl([]byte(e.payload))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if reload, ok := control.(harmonic.Reload); ok && reload.Table == "" {
-				got++
-			}
+	eventually(t, fmt.Sprintf("%s was told to load again, %d times", channel, n), func() bool { return c.reloads(t, channel) == n })
+}
+
+// reloads is how often a channel was told to load again.
+func (c *client) reloads(t *testing.T, channel string) (n int) {
+	t.Helper()
+	for _, e := range c.got(channel) {
+		if e.name != harmonic.EventControl {
+			continue
 		}
-		return got == n
-	})
+		control, err := harmonic.ParseControl([]byte(e.payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reload, ok := control.(harmonic.Reload); ok && reload.Table == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // awaitLast waits until the newest event of a channel is this one.

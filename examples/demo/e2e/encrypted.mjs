@@ -1,0 +1,22 @@
+/**
+ * Listens on an encrypted channel as a page does, with Laravel Echo and pusher-js
+ * as they are, and prints what comes, a line of JSON each. Started by chorusd's
+ * end-to-end tests, with the Echo options and the channel as JSON.
+ *
+ * A page imports Pusher from 'pusher-js/with-encryption'; pusher-js for Node is
+ * always the one with encryption.
+ */
+import Echo from 'laravel-echo';
+import Pusher from 'pusher-js';
+
+const { channel, ...options } = JSON.parse(process.argv[2]);
+const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+new Echo({ ...options, Pusher })
+  .encryptedPrivate(channel)
+  .listen('.harmonic.created', (data) => print({ event: 'harmonic.created', data }))
+  .listen('.chorusd.control', (data) => print({ event: 'chorusd.control', data }))
+  .subscribed(() => print({ event: 'subscribed' }))
+  .error((data) => print({ event: 'error', data }));
+
+process.stdin.on('end', () => process.exit()).resume(); // with the test
