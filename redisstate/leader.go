@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // ErrDeposed says that another daemon leads under this prefix by now, so that
@@ -271,12 +269,17 @@ func (l *Leadership) wait(now time.Time) time.Duration {
 	}
 }
 
-// Resign has another one lead at once, if nobody else does already. Clean says
-// that none of this one's requests is of unknown outcome. It is for after Keep.
+// Resign has another one lead at once. Clean says that none of this one's requests
+// is of unknown outcome. It returns ErrDeposed where another one leads already. It
+// is for after Keep.
 func (l *Leadership) Resign(ctx context.Context, clean bool) error {
 	s := l.store
-	if err := leaveLeader.Run(ctx, s.client, []string{s.keys.leader}, s.writer, clean).Err(); err != nil && !errors.Is(err, redis.Nil) {
+	deposed, err := leaveLeader.Run(ctx, s.client, []string{s.keys.leader}, s.writer, clean).Bool()
+	switch {
+	case err != nil:
 		return fmt.Errorf("give up the lead: %w", err)
+	case deposed:
+		return ErrDeposed
 	}
 	return nil
 }

@@ -2,10 +2,14 @@
 -- KEYS: leader (hash, see take_leader.lua)
 -- ARGV: holder, and 1 if nothing that it has begun is unfinished: then nothing
 --       is kept of it
-if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then
-  return false
+-- Returns 1 if another one leads, else 0.
+local holder = redis.call('HGET', KEYS[1], 'holder')
+if holder and holder ~= ARGV[1] then
+  return 1
 end
-if ARGV[2] == '1' then
-  return redis.call('DEL', KEYS[1])
+if holder and ARGV[2] == '1' then
+  redis.call('DEL', KEYS[1])
+elseif holder then
+  redis.call('HDEL', KEYS[1], 'holder', 'process', 'renewed', 'first')
 end
-return redis.call('HDEL', KEYS[1], 'holder', 'process', 'renewed', 'first')
+return 0

@@ -147,8 +147,13 @@ func run(ctx context.Context, cfg Config, b *before, p process, log *slog.Logger
 
 	resigning, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	if err := leadership.Resign(resigning, finished); err != nil {
-		log.Warn("redis was not told that this chorusd has ended; the next one waits some seconds", "error", err)
+	switch resigned := leadership.Resign(resigning, finished); {
+	case err != nil && errors.Is(resigned, redisstate.ErrDeposed):
+		// Whatever else went wrong may come of that: the database ends the
+		// connection of whoever was its replica before.
+		return errors.Join(resigned, err)
+	case resigned != nil:
+		log.Warn("redis was not told that this chorusd has ended; the next one waits some seconds", "error", resigned)
 	}
 	if err == nil {
 		log.Info("stopped")
