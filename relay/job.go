@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -203,7 +204,7 @@ func (r *Relay) nextJob() *job {
 		return nil
 	}
 	now := time.Now()
-	at := slices.IndexFunc(r.jobs, func(j *job) bool { return !now.Before(j.due) })
+	at := slices.IndexFunc(r.jobs, func(j *job) bool { return !now.Before(j.due) && !r.reopens(j) })
 	if at < 0 {
 		return nil
 	}
@@ -282,7 +283,10 @@ func (r *Relay) refillSome(ctx context.Context, j *job) error {
 	default:
 		again, err = r.refillRecords(ctx, j, first.Table, items)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errReopened):
+		return nil // all of it is sent when its turn comes again
+	case err != nil:
 		return err
 	}
 	if err := r.progress(ctx, j, items, again); err != nil {
@@ -303,6 +307,12 @@ const whoever = ""
 // back later gets what he missed then. r.mu is held.
 func (r *Relay) anybody(j *job) bool {
 	return slices.ContainsFunc(j.channels, func(name string) bool { _, ok := r.active[name]; return ok || name == whoever })
+}
+
+// reopens says whether one of the job's channels is to be opened again before it
+// is known who is behind it. r.mu is held.
+func (r *Relay) reopens(j *job) bool {
+	return len(r.reopening) > 0 && slices.ContainsFunc(j.channels, func(name string) bool { return r.reopening[name] })
 }
 
 // pick chooses the items that come next, which can be sent together; wanted is

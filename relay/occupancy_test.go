@@ -283,6 +283,28 @@ func TestJobsWaitForChannelsThatAreOpenedAgain(t *testing.T) {
 	})
 }
 
+// TestRefillWaitsForChannelsThatAreOpenedAgain: a table of users is altered after
+// the rows of a refill were read, so that nobody knows who is to get them. They
+// are sent when it is known again.
+func TestRefillWaitsForChannelsThatAreOpenedAgain(t *testing.T) {
+	t.Parallel()
+	r, open := newHeldRefill(t, put(1, 7))
+	err := r.relay.between(t.Context(), func(context.Context) error {
+		r.relay.again = append(r.relay.again, r.relay.audience.Reset("")...)
+		r.relay.close(func(mapping.UserKey) bool { return true })
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open()
+	r.poll()
+	r.caughtUp()
+	if got, want := r.on(userChannel(7)), []string{"update 1 v1"}; !slices.Equal(got, want) {
+		t.Errorf("user 7 was told %q, want %q", got, want)
+	}
+}
+
 // TestClientsThatComeBackAfterTheStart: while the relay was down, the server
 // may have restarted, and its clients come back later than the relay does.
 func TestClientsThatComeBackAfterTheStart(t *testing.T) {

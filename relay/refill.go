@@ -137,7 +137,7 @@ func (r *Relay) refillChunk(ctx context.Context, j *job, what reading) (out outc
 			continue
 		}
 		var final *finalError
-		if errors.As(err, &final) || ctx.Err() != nil || !binlog.Passing(err) {
+		if errors.Is(err, errReopened) || errors.As(err, &final) || ctx.Err() != nil || !binlog.Passing(err) {
 			return outcome{}, err
 		}
 		if !said {
@@ -164,6 +164,10 @@ func pauseAfter(n int, err error) time.Duration {
 
 // errReset says that the table was emptied after its rows were read.
 var errReset = errors.New("the table was emptied meanwhile")
+
+// errReopened says that one of a job's channels is to be opened again: nobody
+// knows until then what its user may see.
+var errReopened = errors.New("a channel is to be opened again first")
 
 // finalError is one that reading again would not mend.
 type finalError struct{ error }
@@ -222,10 +226,13 @@ func (r *Relay) tryRefill(ctx context.Context, j *job, what reading, sent *tally
 	for some := range slices.Chunk(read.keys, r.rowsAtOnce(j)) {
 		err = r.between(ctx, func(ctx context.Context) error {
 			r.mu.Lock()
-			emptied := r.resets[what.table] != resets
+			emptied, reopened := r.resets[what.table] != resets, r.reopens(j)
 			r.mu.Unlock()
-			if emptied {
+			switch {
+			case emptied:
 				return errReset
+			case reopened:
+				return errReopened
 			}
 			return r.sendBack(ctx, j, what, read, some, watch.later, sent)
 		})
