@@ -9,14 +9,23 @@
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
 
-const { channel, ...options } = JSON.parse(process.argv[2]);
+const { channel, ...options } = JSON.parse(process.argv[2] ?? '');
+
+/** @param {{ event: string, data?: unknown }} line */
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+/**
+ * Prints the events of a name.
+ * @param {string} event
+ * @returns {(data: unknown) => void}
+ */
+const printed = (event) => (data) => print({ event, data });
 
 new Echo({ ...options, Pusher })
   .encryptedPrivate(channel)
-  .listen('.harmonic.created', (data) => print({ event: 'harmonic.created', data }))
-  .listen('.chorusd.control', (data) => print({ event: 'chorusd.control', data }))
+  .listen('.harmonic.created', printed('harmonic.created'))
+  .listen('.chorusd.control', printed('chorusd.control'))
   .subscribed(() => print({ event: 'subscribed' }))
-  .error((data) => print({ event: 'error', data }));
+  .error(printed('error'));
 
 process.stdin.on('end', () => process.exit()).resume(); // with the test
