@@ -139,7 +139,7 @@ var (
 // ErrDeposed once another one leads. Keep has to run from then on.
 func (s *Store) Lead(ctx context.Context, c Candidate, last Leader) (*Leadership, error) {
 	begun := time.Now()
-	answer, err := s.change(ctx, takeLeader, []string{s.keys.leader},
+	answer, err := s.ask(ctx, takeLeader, []string{s.keys.leader},
 		last.holder, last.renewed, s.writer, c.Name, c.App, c.Process)
 	switch {
 	case err != nil:

@@ -59,8 +59,8 @@ visible_to = ["platform:{platform_id}", "user:{author_id}"]
 		// User 8 loses it while neither he nor chorusd is there.
 		d.kill(t)
 		s.db.MustExec(t, "DELETE FROM platform_user WHERE id = 3")
-		d = s.start(t, "--channels.revocations=message")
 		other := s.subscribe(t, "chorus.user.8")
+		d = s.start(t, "--channels.revocations=message")
 		kept(other, "chorus.user.8")
 		d.terminate(t)
 	})

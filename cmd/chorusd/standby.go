@@ -26,6 +26,10 @@ func (p process) standBy(ctx context.Context, cfg Config, startOver bool, log *s
 		if err != nil {
 			return nil, nil, err
 		}
+		if ctx.Err() != nil { // it may not have reached all of them
+			x.close()
+			return nil, nil, nil
+		}
 		leadership, err := p.leadAfter(ctx, cfg, x, &last, startOver, log)
 		if leadership != nil {
 			p.admin.leads.Set(1)
