@@ -122,11 +122,9 @@ func (w *watch) look(now time.Time, leader *Leader) bool {
 // lookAway notes that Redis cannot be asked: the leader cannot renew either.
 func (w *watch) lookAway() { w.since = time.Time{} }
 
-// The answers of take_leader.lua.
-const (
-	leaderTaken = "taken" // from another one
-	leaderFirst = "first" // nobody led, and whoever did before has left nothing unfinished
-)
+// leaderFirst is what take_leader.lua answers where nobody led, and whoever did
+// before has left nothing unfinished.
+const leaderFirst = "first"
 
 var (
 	takeLeader  = script("take_leader")

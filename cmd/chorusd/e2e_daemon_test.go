@@ -120,6 +120,13 @@ func (d *daemon) awaitReady(t *testing.T) {
 	})
 }
 
+func (d *daemon) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // kill is kill -9.
 func (d *daemon) kill(t *testing.T) {
 	t.Helper()
@@ -133,9 +140,7 @@ func (d *daemon) kill(t *testing.T) {
 func (d *daemon) terminate(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	d.signal(t, syscall.SIGTERM)
 	if code := d.exitCode(t); code != 0 {
 		t.Fatalf("after SIGTERM chorusd exits with %d, want 0", code)
 	}

@@ -142,12 +142,7 @@ func TestNetworkFaults(t *testing.T) {
 				}
 				f.suffer(t, d, l, links, healing)
 			}
-			accounted(t, client, loadPlatform, l.of(0))
-			awaitAll(t, client, "chorus.user.7", l.of(7))
-			(&visitor{client: client, channel: "chorus.user.7", user: 7, begin: map[int]int{}}).converge(t)
-			for _, v := range visitors {
-				v.converge(t)
-			}
+			l.arrived(t, client, append(visitors, client.resident())...)
 			s.awaitCovered(t)
 			d.terminate(t)
 		})
@@ -167,29 +162,19 @@ func TestFrozen(t *testing.T) {
 		d.awaitActive(t, 2)
 		stop := l.run(t)
 		var visitors []*visitor
-		signal := func(sig syscall.Signal) {
-			t.Helper()
-			if err := d.cmd.Process.Signal(sig); err != nil {
-				t.Fatal(err)
-			}
-		}
 		for _, user := range users[1:] {
 			l.awaitCommits(t, rand.IntN(60))
-			signal(syscall.SIGSTOP)
+			d.signal(t, syscall.SIGSTOP)
 			over := time.After(away())
 			visitors = append(visitors, s.visit(t, user))
 			l.awaitCommits(t, 20)
 			<-over
-			signal(syscall.SIGCONT)
+			d.signal(t, syscall.SIGCONT)
 			d.awaitReady(t)
 		}
 		l.awaitCommits(t, 20)
 		stop()
-		accounted(t, c, loadPlatform, l.of(0))
-		awaitAll(t, c, "chorus.user.7", l.of(7))
-		for _, v := range visitors {
-			v.converge(t)
-		}
+		l.arrived(t, c, visitors...)
 		s.awaitCovered(t)
 		d.terminate(t)
 	})

@@ -88,6 +88,22 @@ func (s *stack) visitOn(t *testing.T, channel string, user int) *visitor {
 	return v
 }
 
+// resident is a visitor who was there all the time.
+func (c *client) resident() *visitor {
+	return &visitor{client: c, channel: "chorus.user.7", user: 7, begin: map[int]int{}}
+}
+
+// arrived waits until a client who was there all the time has got everything, in
+// order on the platform's channel, and visitors have the rows of the database.
+func (l *load) arrived(t *testing.T, c *client, visitors ...*visitor) {
+	t.Helper()
+	accounted(t, c, loadPlatform, l.of(0))
+	awaitAll(t, c, "chorus.user.7", l.of(7))
+	for _, v := range visitors {
+		v.converge(t)
+	}
+}
+
 // converge waits until the visitor has the rows of the database.
 func (v *visitor) converge(t *testing.T) {
 	t.Helper()

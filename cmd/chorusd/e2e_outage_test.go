@@ -108,9 +108,7 @@ func TestOutages(t *testing.T) {
 		}
 		l.awaitCommits(t, 20)
 		stop()
-		accounted(t, c, loadPlatform, l.of(0))
-		awaitAll(t, c, "chorus.user.7", l.of(7))
-		(&visitor{client: c, channel: "chorus.user.7", user: 7, begin: map[int]int{}}).converge(t)
+		l.arrived(t, c, c.resident())
 		d.terminate(t)
 		_, at := s.checkpoint(t)
 		if covered := lastTransaction(t, at.GTIDs) - l.before; covered != l.committed() {

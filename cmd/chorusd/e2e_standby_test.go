@@ -72,14 +72,10 @@ func TestStandby(t *testing.T) {
 		first = s.start(t)
 		first.awaitStandby(t, second)
 		during(102, func() {
-			if err := second.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			second.signal(t, syscall.SIGSTOP)
 			first.awaitLead(t)
 			l.awaitCommits(t, 20)
-			if err := second.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
+			second.signal(t, syscall.SIGCONT)
 			second.awaitStandby(t, first)
 		})
 		during(103, func() {
@@ -87,11 +83,7 @@ func TestStandby(t *testing.T) {
 			second.awaitLead(t)
 		})
 		stop()
-		accounted(t, c, loadPlatform, l.of(0))
-		awaitAll(t, c, "chorus.user.7", l.of(7))
-		for _, v := range visitors {
-			v.converge(t)
-		}
+		l.arrived(t, c, visitors...)
 		s.awaitCovered(t)
 		second.terminate(t)
 	})

@@ -433,9 +433,7 @@ func TestAdmin(t *testing.T) {
 	if code := second.exitCode(t); code != exitFailure || !strings.Contains(second.output.String(), "admin.listen") {
 		t.Errorf("a second chorusd exits with %d", code)
 	}
-	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
+	d.signal(t, syscall.SIGINT)
 	if code := d.exitCode(t); code != 0 {
 		t.Errorf("after SIGINT chorusd exits with %d", code)
 	}

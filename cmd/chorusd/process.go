@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -27,13 +28,12 @@ func processName() string {
 // processEnded says whether it is certain that the process of a name has ended,
 // which it is only on its own machine; of this process, what it did before has.
 func processEnded(name string) bool {
-	space, rest, ok := cutLast(name, 2)
-	if !ok || space == "" || space != processSpace() {
+	words := strings.Fields(name)
+	if len(words) != 4 || words[0]+" "+words[1] != processSpace() {
 		return false
 	}
-	var pid int
-	var started string
-	if n, err := fmt.Sscanf(rest, "%d %s", &pid, &started); n != 2 || err != nil || pid <= 0 {
+	pid, err := strconv.Atoi(words[2])
+	if err != nil || pid <= 0 {
 		return false
 	}
 	if pid == os.Getpid() {
@@ -43,19 +43,8 @@ func processEnded(name string) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true
 	}
-	now, state := processStart(pid)
-	return now != "" && (now != started || state == "Z")
-}
-
-// cutLast cuts the last n words off.
-func cutLast(s string, n int) (before, words string, ok bool) {
-	at := len(s)
-	for range n {
-		if at = strings.LastIndexByte(s[:at], ' '); at < 0 {
-			return "", "", false
-		}
-	}
-	return s[:at], s[at+1:], true
+	started, state := processStart(pid)
+	return started != "" && (started != words[3] || state == "Z")
 }
 
 // processSpace is where numbers of processes are unique; "" if it is not known.

@@ -36,8 +36,9 @@ const (
 
 // before is what a run has of the one that ended before it in this process.
 type before struct {
-	// startOver has the checkpoint forgotten, if there is one.
-	startOver bool
+	// startOver has the checkpoint forgotten, if there is one; asked says that
+	// a person wants that.
+	startOver, asked bool
 	// ran says that there was one that came as far as at, and gave out
 	// positions up to issued at the most.
 	ran    bool
@@ -88,13 +89,16 @@ func runOn(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) er
 
 // runs is a run after the other.
 func runs(ctx context.Context, cfg Config, startOver bool, p process, log *slog.Logger) error {
-	b := before{startOver: startOver}
+	b := before{startOver: startOver, asked: startOver}
 	for {
 		err := run(ctx, cfg, &b, p, log)
 		p.admin.running.Store(nil)
 		switch {
 		case ctx.Err() != nil:
 			return err
+		case errors.Is(err, redisstate.ErrDeposed): // whatever else there is
+			log.Error("another chorusd leads; looking again who does", "error", err)
+			b = before{}
 		case errors.Is(err, binlog.ErrPositionLost) && cfg.MySQL.OnLostPosition == onLostReload:
 			log.Error("the binary log does not go on from the checkpoint; going on from now, and all clients load again", "error", err)
 			cfg.MySQL.Start = binlog.StartNow
@@ -105,9 +109,6 @@ func runs(ctx context.Context, cfg Config, startOver bool, p process, log *slog.
 			log.Error("redis has come back without its last writes; going on from the checkpoint that it has", "error", err)
 		case errors.Is(err, redisstate.ErrStateLost) && cfg.Redis.OnLostState == onLostReload && b.ran:
 			log.Error("redis has lost what chorusd kept there; looking where to go on", "error", err)
-		case errors.Is(err, redisstate.ErrDeposed):
-			log.Error("another chorusd leads; looking again who does", "error", err)
-			b = before{}
 		default:
 			return err
 		}
@@ -118,7 +119,7 @@ func runs(ctx context.Context, cfg Config, startOver bool, p process, log *slog.
 // by what was before, and notes how far it came itself.
 func run(ctx context.Context, cfg Config, b *before, p process, log *slog.Logger) error {
 	log.Info("starting", "version", version)
-	x, leadership, err := p.standBy(ctx, cfg, b.startOver, log)
+	x, leadership, err := p.standBy(ctx, cfg, b, log)
 	if err != nil || x == nil {
 		return err
 	}

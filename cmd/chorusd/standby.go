@@ -18,7 +18,7 @@ const resignTimeout = 2 * time.Second
 // standBy waits until this process leads. What is wrong is to be known before
 // that, and what leads must know the servers as they are then, so they are looked
 // at again after a wait. Without an error it returns nil only where ctx has ended.
-func (p process) standBy(ctx context.Context, cfg Config, startOver bool, log *slog.Logger) (*examined, *redisstate.Leadership, error) {
+func (p process) standBy(ctx context.Context, cfg Config, b *before, log *slog.Logger) (*examined, *redisstate.Leadership, error) {
 	defer p.admin.leader.Store(nil)
 	var last redisstate.Leader
 	for {
@@ -30,7 +30,7 @@ func (p process) standBy(ctx context.Context, cfg Config, startOver bool, log *s
 			x.close()
 			return nil, nil, nil
 		}
-		leadership, err := p.leadAfter(ctx, cfg, x, &last, startOver, log)
+		leadership, err := p.leadAfter(ctx, cfg, x, &last, b, log)
 		if leadership != nil {
 			p.admin.leads.Set(1)
 			return x, leadership, nil
@@ -48,7 +48,7 @@ func (p process) standBy(ctx context.Context, cfg Config, startOver bool, log *s
 
 // leadAfter has this process lead if nobody does after last, or else waits until
 // it may try, with who leads until then as last.
-func (p process) leadAfter(ctx context.Context, cfg Config, x *examined, last *redisstate.Leader, startOver bool, log *slog.Logger) (*redisstate.Leadership, error) {
+func (p process) leadAfter(ctx context.Context, cfg Config, x *examined, last *redisstate.Leader, b *before, log *slog.Logger) (*redisstate.Leadership, error) {
 	me := candidate(cfg)
 	for {
 		leadership, err := x.store.Lead(ctx, me, *last)
@@ -61,7 +61,7 @@ func (p process) leadAfter(ctx context.Context, cfg Config, x *examined, last *r
 		waited := false
 		*last, err = x.store.AwaitVacancy(ctx, me, func(leader redisstate.Leader) error {
 			waited = true
-			return p.awaits(cfg, leader, me, startOver, log)
+			return p.awaits(cfg, leader, me, b, log)
 		})
 		if err != nil || waited {
 			return nil, err
@@ -69,15 +69,17 @@ func (p process) leadAfter(ctx context.Context, cfg Config, x *examined, last *r
 	}
 }
 
-// awaits says that another one leads, or why this one does not wait for it.
-func (p process) awaits(cfg Config, leader redisstate.Leader, me redisstate.Candidate, startOver bool, log *slog.Logger) error {
+// awaits says that another one leads, or why this one does not wait for it. What
+// this process did before counts no more: the other one goes on from there.
+func (p process) awaits(cfg Config, leader redisstate.Leader, me redisstate.Candidate, b *before, log *slog.Logger) error {
 	switch {
 	case leader.App != me.App:
 		return &exitError{exitConfig, fmt.Errorf("the chorusd %s, of another app (%s), uses redis.prefix %q in Redis %s, and this one is for %s; "+
 			"give each app its own redis.prefix, or stop that one first if the app has moved", leader.Name, leader.App, cfg.Redis.Prefix, cfg.Redis.where(), me.App)}
-	case startOver:
+	case b.asked:
 		return &exitError{exitConfig, fmt.Errorf("the chorusd %s leads; stop all that run under redis.prefix %q before one is started with --start-over", leader.Name, cfg.Redis.Prefix)}
 	}
+	*b = before{}
 	p.admin.leader.Store(&leader.Name)
 	log.Info("standing by: another chorusd leads, or did a moment ago", "leader", leader.Name)
 	return nil
