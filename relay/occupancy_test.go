@@ -289,6 +289,9 @@ func TestJobsWaitForChannelsThatAreOpenedAgain(t *testing.T) {
 func TestRefillWaitsForChannelsThatAreOpenedAgain(t *testing.T) {
 	t.Parallel()
 	r, open := newHeldRefill(t, put(1, 7))
+	for range 2 { // one that was begun after the change is noted; else the change is sent once more
+		r.poll()
+	}
 	err := r.relay.between(t.Context(), func(context.Context) error {
 		r.relay.again = append(r.relay.again, r.relay.audience.Reset("")...)
 		r.relay.close(func(mapping.UserKey) bool { return true })
