@@ -60,13 +60,18 @@ func (c *client) texts(channel string) []string {
 // without order, repeats do not count.
 func (c *client) awaitTexts(t *testing.T, channel string, ordered bool, want ...string) {
 	t.Helper()
-	c.await(t, channel, len(want))
-	got := c.texts(channel)
 	if !ordered {
-		slices.Sort(got)
 		slices.Sort(want)
-		got = slices.Compact(got)
 	}
+	var got []string
+	eventually(t, fmt.Sprintf("%d events on %s", len(want), channel), func() bool {
+		got = c.texts(channel)
+		if !ordered {
+			slices.Sort(got)
+			got = slices.Compact(got)
+		}
+		return len(got) >= len(want)
+	})
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: got\n%s\nwant\n%s", channel, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
