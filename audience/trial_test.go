@@ -156,16 +156,7 @@ func (w *trial) transaction() {
 	for id := range someUsers + 1 {
 		key := user(id)
 		gone, come := was.scopesOf(key, now), is.scopesOf(key, now)
-		for s := range gone {
-			if !come[s] {
-				want = append(want, fmt.Sprint(key, s, false))
-			}
-		}
-		for s := range come {
-			if !gone[s] {
-				want = append(want, fmt.Sprint(key, s, true))
-			}
-		}
+		want = append(want, turned(key, gone, come)...)
 		before, after := was.soonOf(key, now, w.lead), is.soonOf(key, now, w.lead)
 		for s := range before {
 			if _, still := after[s]; still {
@@ -230,22 +221,28 @@ func (w *trial) tick() {
 				want = append(want, fmt.Sprint(key, s, after[s]))
 			}
 		}
-		for s := range before {
-			if !after[s] {
-				want = append(want, fmt.Sprint(key, s, false))
-			}
-		}
-		for s := range after {
-			if !before[s] {
-				want = append(want, fmt.Sprint(key, s, true))
-			}
-		}
+		want = append(want, turned(key, before, after)...)
 	}
 	slices.Sort(effects)
 	slices.Sort(want)
 	if !slices.Equal(effects, want) {
 		w.t.Errorf("effects of the clock: got %q, want %q", effects, want)
 	}
+}
+
+// turned are the effects of a user's scopes on what they come to be.
+func turned(key mapping.UserKey, before, after map[mapping.ScopeKey]bool) (effects []string) {
+	for s := range before {
+		if !after[s] {
+			effects = append(effects, fmt.Sprint(key, s, false))
+		}
+	}
+	for s := range after {
+		if !before[s] {
+			effects = append(effects, fmt.Sprint(key, s, true))
+		}
+	}
+	return effects
 }
 
 // channel chooses one of the channels that name a user.
