@@ -142,10 +142,17 @@ func TestPausedIsNoSilence(t *testing.T) {
 		return true, ctx.Err()
 	})
 	r.start()
-	for n := range 100 { // of which the queue takes some
-		r.commit(big(n, 7, queueBytes/10))
+	const size = 9_000 // which a request takes
+	for n := range queueBytes/size + 100 {
+		r.commit(big(n, 7, size))
 	}
-	eventually(t, "reading pauses", func() bool { return r.relay.Status().Paused })
+	eventually(t, "reading pauses, since routing waits for room", func() bool {
+		if r.relay.queue.room.TryAcquire(1) { // nobody waits, so a pause may pass
+			r.relay.queue.room.Release(1)
+			return false
+		}
+		return r.relay.Status().Paused
+	})
 	r.relay.heard.Store(epochTime.UnixNano())
 	s := r.relay.Status()
 	if !s.Paused || !s.Reading || s.InboxBytes == 0 || s.Pending == 0 {
