@@ -38,6 +38,8 @@ type Membership struct {
 	User   *mapping.User
 	Scope  mapping.ScopeKey
 	Gained bool
+	// Soon says that he was soon another in it before.
+	Soon bool
 }
 
 // UserChange is a connected user with other attributes, and with other
@@ -274,7 +276,7 @@ func (s *State) Commit() Effects {
 	for _, at := range s.tx.order {
 		for _, c := range at.order {
 			if _, is := c.places.get(at.group); is != at.was[c] {
-				fx.Memberships = append(fx.Memberships, Membership{c.user, at.group.scope, is})
+				fx.Memberships = append(fx.Memberships, Membership{c.user, at.group.scope, is, s.tx.soon[at.group.scope][c]})
 			}
 		}
 		if len(at.group.members) == 0 {

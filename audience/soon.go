@@ -98,7 +98,7 @@ func (s *State) settled() (list []Membership) {
 			if before, touched := s.tx.wasMember(s.scopes.Get(scope, nil), c); touched && before != is {
 				continue
 			}
-			list = append(list, Membership{c.user, scope, is})
+			list = append(list, Membership{c.user, scope, is, true})
 		}
 	}
 	return list

@@ -18,33 +18,33 @@ func TestMembershipsThatAreSoonOthers(t *testing.T) {
 		before, after rows
 		soon          bool // before
 		ticks         []int
-		fx            string // of the transaction, and of each tick: - is nothing
+		fx            string // of the transaction, and of each tick: - is nothing, ! that it was soon
 	}{
-		{about: "it begins soon, and the row goes", before: rows{guests: {10}}, soon: true, fx: "lost"},
+		{about: "it begins soon, and the row goes", before: rows{guests: {10}}, soon: true, fx: "lost!"},
 		{about: "it begins later, and the row goes", before: rows{guests: {11}}, fx: "-"},
-		{about: "it begins soon, and is put off", before: rows{guests: {6}}, after: rows{guests: {11}}, soon: true, fx: "lost"},
-		{about: "it is put off, but not for long", before: rows{guests: {6}}, after: rows{guests: {10}}, soon: true, ticks: []int{9, 10}, fx: "- - gained"},
-		{about: "it begins soon, and then at once", before: rows{guests: {6}}, after: rows{guests: {5}}, soon: true, ticks: []int{6}, fx: "gained -"},
+		{about: "it begins soon, and is put off", before: rows{guests: {6}}, after: rows{guests: {11}}, soon: true, fx: "lost!"},
+		{about: "it is put off, but not for long", before: rows{guests: {6}}, after: rows{guests: {10}}, soon: true, ticks: []int{9, 10}, fx: "- - gained!"},
+		{about: "it begins soon, and then at once", before: rows{guests: {6}}, after: rows{guests: {5}}, soon: true, ticks: []int{6}, fx: "gained! -"},
 		{about: "another row begins soon, too", before: rows{guests: {6, 10}}, after: rows{guests: {10}}, soon: true, fx: "-"},
 		{about: "it begins soon for one who is there", before: rows{guests: {6, null}}, after: rows{guests: {null}}, fx: "-"},
-		{about: "it ends soon, and is prolonged", before: rows{platformUser: {10}}, after: rows{platformUser: {11}}, soon: true, fx: "gained"},
+		{about: "it ends soon, and is prolonged", before: rows{platformUser: {10}}, after: rows{platformUser: {11}}, soon: true, fx: "gained!"},
 		{about: "it ends later, and is prolonged", before: rows{platformUser: {11}}, after: rows{platformUser: {20}}, fx: "-"},
 		{
 			about: "it ends soon, and another row stays", before: rows{platformUser: {10}}, after: rows{platformUser: {10, null}},
-			soon: true, ticks: []int{10}, fx: "gained -",
+			soon: true, ticks: []int{10}, fx: "gained! -",
 		},
-		{about: "it ends soon, and the row goes", before: rows{platformUser: {10}}, soon: true, fx: "lost"},
+		{about: "it ends soon, and the row goes", before: rows{platformUser: {10}}, soon: true, fx: "lost!"},
 		{
 			about: "one row follows the other", before: rows{guests: {8}, platformUser: {8}}, after: rows{guests: {8}, platformUser: {8}},
 			ticks: []int{9}, fx: "- -",
 		},
 		{
 			about: "one row follows the other after a while", before: rows{guests: {9}, platformUser: {8}}, after: rows{guests: {9}, platformUser: {8}},
-			soon: true, ticks: []int{8, 9}, fx: "- lost gained",
+			soon: true, ticks: []int{8, 9}, fx: "- lost! gained!",
 		},
 		{
 			about: "the clock skips that while", before: rows{guests: {9}, platformUser: {8}}, after: rows{guests: {9}, platformUser: {8}},
-			soon: true, ticks: []int{9}, fx: "- gained",
+			soon: true, ticks: []int{9}, fx: "- gained!",
 		},
 	} {
 		t.Run(c.about, func(t *testing.T) {
@@ -84,6 +84,9 @@ func TestMembershipsThatAreSoonOthers(t *testing.T) {
 				text := "-"
 				for _, m := range fx.Memberships {
 					text = strings.TrimPrefix(text+map[bool]string{true: "gained", false: "lost"}[m.Gained], "-")
+					if m.Soon {
+						text += "!"
+					}
 				}
 				return text
 			}

@@ -55,7 +55,7 @@ func (r *Relay) effects(ctx context.Context, fx audience.Effects) error {
 		}
 	}
 	for _, m := range fx.Memberships {
-		r.past.crossed(change, m.Scope, m.User.Key, m.Gained)
+		r.past.membership(change, m)
 		add(selection{Scope: m.Scope}, m.User)
 	}
 	for _, u := range fx.Users {

@@ -122,6 +122,10 @@ func (r *Relay) took(ctx context.Context, p poll) error {
 // noted notes that a complete poll was taken, whose channels are active but for
 // those that have to be opened again since.
 func (r *Relay) noted(ctx context.Context, p poll, seen map[string]bool, doubtful bool) error {
+	first, err := r.know(ctx, p)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	// Everything seen was refilled from the poll before, so from here on
 	// this one is the last that a new channel can have been absent from.
@@ -129,8 +133,7 @@ func (r *Relay) noted(ctx context.Context, p poll, seen map[string]bool, doubtfu
 		r.complete, r.completeAt = p.epoch, p.clock
 	}
 	r.polledAt = p.started
-	first := r.unknown
-	r.unknown, r.polled = false, true
+	r.polled = true
 	for name := range seen {
 		if r.reopening[name] {
 			r.polled = false
@@ -156,6 +159,32 @@ func (r *Relay) noted(ctx context.Context, p poll, seen map[string]bool, doubtfu
 		}
 		return r.state.TrimWindow(ctx, p.epoch)
 	})
+}
+
+// know has channels be known again, if they were not. What was sent to users of
+// whom nobody knew that they were not there may still be on its way. They are
+// live for as long as it is, like those who leave: whoever comes back may get it,
+// and has to get what comes after it.
+func (r *Relay) know(ctx context.Context, p poll) (first bool, err error) {
+	var absent []string
+	err = r.between(ctx, func(context.Context) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if first = r.unknown; !first {
+			return nil
+		}
+		r.unknown = false
+		absent = slices.DeleteFunc(r.queue.held(), func(name string) bool {
+			_, active := r.active[name]
+			_, _, users := r.mapper.UserOf(name)
+			return active || !users
+		})
+		return nil
+	})
+	if err != nil || len(absent) == 0 {
+		return first, err
+	}
+	return first, r.activate(ctx, absent, p.started.Add(-r.cfg.Lease))
 }
 
 // noticed takes webhooks. They are hints: a channel seen occupied is active at

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,6 +232,52 @@ func TestChannelStaysWhileSomethingIsOnItsWay(t *testing.T) {
 		r.poll()
 	}
 	r.subscribe(7)
+	close(pass)
+	eventually(t, "the message is there", func() bool { return len(r.on(userChannel(7))) > 0 })
+	r.poll()
+	r.caughtUp()
+	r.same(7)
+	r.unsubscribe(7)
+	eventually(t, "the channel is closed", func() bool {
+		r.poll()
+		return !r.isActive(7)
+	})
+}
+
+// TestUnknownChannelsStayWhileSomethingIsOnItsWay: a client comes when a message
+// is under way that was sent while nobody knew who was there, and that is older
+// than what it has loaded.
+func TestUnknownChannelsStayWhileSomethingIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var holding atomic.Bool
+	holding.Store(true)
+	begun, pass := make(chan struct{}, 1), make(chan struct{})
+	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
+		if !holding.Load() {
+			return true, nil
+		}
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+		select {
+		case <-pass:
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	})
+	r.start()
+	r.commit(put(1, 7))
+	<-begun
+	r.poll()
+	r.commit(put(1, 8))
+	for range 3 { // nothing is kept any more of what was before these
+		r.poll()
+	}
+	r.subscribe(7)
+	holding.Store(false)
 	close(pass)
 	eventually(t, "the message is there", func() bool { return len(r.on(userChannel(7))) > 0 })
 	r.poll()

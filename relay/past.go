@@ -97,6 +97,15 @@ func (f former[T]) at(moment uint64) (was T, other bool, last uint64) {
 	return f[i].was, true, last
 }
 
+// membership notes one that a change gave or took. If the user was soon another,
+// an app may have read by what he is now before the change.
+func (p *past) membership(change uint64, m audience.Membership) {
+	p.crossed(change, m.Scope, m.User.Key, m.Gained)
+	if m.Soon {
+		p.doubt(m.Scope, m.User.Key)
+	}
+}
+
 // crossed notes that a change made a user a member of a scope, or took him out.
 func (p *past) crossed(change uint64, scope mapping.ScopeKey, user mapping.UserKey, gained bool) {
 	of := p.memberships[scope]

@@ -357,6 +357,7 @@ func TestWhereaboutsOfUsersWhoAreSoonOthers(t *testing.T) {
 		timed         bool                                   // the row is of soon as well
 		left          mapping.UserKey                        // the team, while a refill for it is pending
 		moved         bool                                   // post 5, from another thread of the team, while a refill for that is pending
+		joined        mapping.UserKey                        // that team, after the post has moved to nobody's while a refill for that is pending
 		gone, come    string
 	}{
 		{about: "the row is gone", soon: teams("2", "team:3"), before: "5", gone: "2"},
@@ -373,6 +374,7 @@ func TestWhereaboutsOfUsersWhoAreSoonOthers(t *testing.T) {
 		{about: "somebody has just left, and the row is of soon", left: "4", before: "5", timed: true, after: "5", gone: "4"},
 		{about: "the post has moved", soon: teams("2", "team:10"), moved: true, before: "5", after: "5"},
 		{about: "the post has moved, and the user is soon nobody", soon: teams("1", "team:3"), moved: true, before: "5", after: "5", come: "1"},
+		{about: "the post has moved away, and then it was time", joined: "2", before: "7", after: "7", gone: "1 2"},
 		{about: "somebody has just left as well", soon: teams("2", "team:3"), left: "4", before: "5", gone: "2 4"},
 	} {
 		t.Run(c.about, func(t *testing.T) {
@@ -409,6 +411,10 @@ func TestWhereaboutsOfUsersWhoAreSoonOthers(t *testing.T) {
 			r.timers.add("notes")
 			if c.left != "" {
 				r.past.crossed(1, "team:3", c.left, false)
+			}
+			if c.joined != "" {
+				r.past.led(1, parentOf(posts, "7"), leading("5"))
+				r.past.membership(2, audience.Membership{User: &mapping.User{Key: c.joined}, Scope: "team:3", Gained: true, Soon: true})
 			}
 			if c.moved {
 				r.past.led(1, parentOf(posts, "5"), leading("15"))

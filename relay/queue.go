@@ -81,6 +81,9 @@ type line struct {
 	busy uint64
 }
 
+// unfinished says whether it has any such messages; nil is a line without.
+func (l *line) unfinished() bool { return l != nil && (l.busy > 0 || len(l.messages) > 0) }
+
 // Bounds of the queue: what is in it, what a message takes beside its data, and
 // for each of its channels; and the lines that are kept.
 const (
@@ -363,8 +366,24 @@ func (q *queue) close() error {
 func (q *queue) holds(name string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lines[name]
-	return q.detour.channels[name] > 0 || l != nil && (l.busy > 0 || len(l.messages) > 0)
+	return q.detour.channels[name] > 0 || q.lines[name].unfinished()
+}
+
+// held are the channels that have such messages, in no order.
+func (q *queue) held() (names []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for name, l := range q.lines {
+		if l.unfinished() {
+			names = append(names, name)
+		}
+	}
+	for name := range q.detour.channels {
+		if !q.lines[name].unfinished() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // fileBytes is how much has taken a detour.
