@@ -55,7 +55,7 @@ func (w *watched) quiet(t *testing.T) {
 	t.Helper()
 	w.mark(t)
 	j := &judged{T: t, stack: w.stack, daemon: w.daemon}
-	eventually(t, "chorusd has nothing left to do", j.Settled)
+	eventually(t, "chorusd has nothing left to do", func() bool { return j.Left() == "" })
 	w.mark(t)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -239,10 +240,13 @@ func (j *judged) Redis(there bool) {
 	}
 }
 
-// Settled implements oracle.Daemon.
-func (j *judged) Settled() bool {
-	status, ok := j.status()
-	return ok && status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0
+// Left implements oracle.Daemon.
+func (j *judged) Left() string {
+	status, body, ok := j.status()
+	if ok && status.Queued+status.Pending+status.Refills == 0 && status.Lag == 0 {
+		return ""
+	}
+	return cmp.Or(body, "no answer")
 }
 
 // Explain implements oracle.Daemon.
@@ -253,7 +257,7 @@ func (j *judged) Explain(table, key, user string) string {
 
 // Refilling implements oracle.Daemon.
 func (j *judged) Refilling() bool {
-	status, ok := j.status()
+	status, _, ok := j.status()
 	return ok && status.Refills > 0
 }
 
@@ -265,12 +269,13 @@ type relayStatus struct {
 	Lag     float64 `json:"lag_seconds"`
 }
 
-// status asks chorusd; ok is false while it is not ready.
-func (j *judged) status() (status relayStatus, ok bool) {
+// status asks chorusd, and gives its answer as it was, too; ok is false while it
+// is not ready.
+func (j *judged) status() (status relayStatus, body string, ok bool) {
 	if j.daemon.hasExited() {
 		j.Fatalf("chorusd ended with %v", j.daemon.cmd.ProcessState)
 	}
 	code, body := j.daemon.get(j.T, "/readyz")
 	ok = code == http.StatusOK && json.Unmarshal([]byte(body), &status) == nil
-	return status, ok
+	return status, body, ok
 }

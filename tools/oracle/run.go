@@ -19,8 +19,8 @@ type Daemon interface {
 	Start()
 	// Kill ends it as kill -9 does.
 	Kill()
-	// Settled says whether it has nothing left to do.
-	Settled() bool
+	// Left is what it has left to do, by its own words; empty if that is nothing.
+	Left() string
 	// Refilling says whether refills are under way.
 	Refilling() bool
 	// Explain says what it knows of a record and a user, by its table's ID and
@@ -346,7 +346,8 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 			r.start()
 			continue
 		}
-		quiet := r.daemon.Settled() && r.told == r.history.point
+		left := r.daemon.Left()
+		quiet := left == "" && r.told == r.history.point
 		if err := r.receive(ctx); err != nil {
 			return err
 		}
@@ -371,7 +372,7 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 				s, now.Sub(began).Round(time.Second), quiet, r.clients[s].inWords(*wrong, want)))
 		}
 		if late {
-			return fmt.Errorf("chorusd does not settle: it told of point %d of %d", r.told, r.history.point)
+			return fmt.Errorf("chorusd does not settle: it told of point %d of %d, and has left: %s", r.told, r.history.point, left)
 		}
 		select {
 		case <-ctx.Done():
