@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,37 +207,33 @@ func TestChannelStaysWhileSomethingIsOnItsWay(t *testing.T) {
 	r.subscribe(7)
 	r.poll()
 	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
-	begun, pass := make(chan struct{}, 1), make(chan struct{})
-	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
-		select {
-		case begun <- struct{}{}:
-		default:
-		}
-		select {
-		case <-pass:
-			return true, nil
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	})
+	begun, pass := r.hold()
 	r.commit(put(1, 7))
 	<-begun
 	r.unsubscribe(7)
 	left := time.Now()
 	eventually(t, "it is away for longer than a lease", func() bool { return time.Since(left) > 2*r.cfg.Lease })
+	r.comesToOld(pass)
+}
+
+// comesToOld has user 7, who is away, load his rows and come while a message of
+// row 1 waits for pass, which was his then and is not any more. What takes the
+// row away has to follow it. When he leaves, his channel is closed like any other.
+func (r *rig) comesToOld(pass func()) {
+	r.t.Helper()
 	r.poll()
 	r.commit(put(1, 8))
 	for range 3 { // nothing is kept any more of what was before these
 		r.poll()
 	}
 	r.subscribe(7)
-	close(pass)
-	eventually(t, "the message is there", func() bool { return len(r.on(userChannel(7))) > 0 })
+	pass()
+	eventually(r.t, "the message is there", func() bool { return len(r.on(userChannel(7))) > 0 })
 	r.poll()
 	r.caughtUp()
 	r.same(7)
 	r.unsubscribe(7)
-	eventually(t, "the channel is closed", func() bool {
+	eventually(r.t, "the channel is closed", func() bool {
 		r.poll()
 		return !r.isActive(7)
 	})
@@ -250,44 +245,11 @@ func TestChannelStaysWhileSomethingIsOnItsWay(t *testing.T) {
 func TestUnknownChannelsStayWhileSomethingIsOnItsWay(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	var holding atomic.Bool
-	holding.Store(true)
-	begun, pass := make(chan struct{}, 1), make(chan struct{})
-	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
-		if !holding.Load() {
-			return true, nil
-		}
-		select {
-		case begun <- struct{}{}:
-		default:
-		}
-		select {
-		case <-pass:
-			return true, nil
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	})
+	begun, pass := r.hold()
 	r.start()
 	r.commit(put(1, 7))
 	<-begun
-	r.poll()
-	r.commit(put(1, 8))
-	for range 3 { // nothing is kept any more of what was before these
-		r.poll()
-	}
-	r.subscribe(7)
-	holding.Store(false)
-	close(pass)
-	eventually(t, "the message is there", func() bool { return len(r.on(userChannel(7))) > 0 })
-	r.poll()
-	r.caughtUp()
-	r.same(7)
-	r.unsubscribe(7)
-	eventually(t, "the channel is closed", func() bool {
-		r.poll()
-		return !r.isActive(7)
-	})
+	r.comesToOld(pass)
 }
 
 // TestJobsWaitForChannelsThatAreOpenedAgain: a table of users is altered while a

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/chorusd/chorusd/pusher"
 )
 
 func TestFirstSightingIsRefilled(t *testing.T) {
@@ -92,15 +90,7 @@ func TestChannelsOpenBetweenTransactions(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.poll()
-	pass := make(chan struct{})
-	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
-		select {
-		case <-pass:
-			return true, nil
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	})
+	_, pass := r.hold()
 	transaction := []todo{put(1, 7)}
 	for id := range 1000 { // more than the queue holds
 		transaction = append(transaction, todo{ID: 10 + id, Team: 3, V: strings.Repeat("x", queueBytes/900)})
@@ -117,7 +107,7 @@ func TestChannelsOpenBetweenTransactions(t *testing.T) {
 	if r.isActive(7) {
 		t.Error("the channel was opened in the middle of a transaction")
 	}
-	close(pass)
+	pass()
 	eventually(t, "the channel is active", func() bool { return r.isActive(7) })
 	r.caughtUp()
 	r.same(7)

@@ -30,15 +30,7 @@ func TestErrorOfTheSourceEndsTheRelay(t *testing.T) {
 // published, and the checkpoint is behind it.
 func TestStopPublishesWhatWasRead(t *testing.T) {
 	r := newRig(t)
-	pass := make(chan struct{})
-	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
-		select {
-		case <-pass:
-			return true, nil
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	})
+	_, pass := r.hold()
 	r.start()
 	const transactions = 50
 	for n := range transactions {
@@ -51,7 +43,7 @@ func TestStopPublishesWhatWasRead(t *testing.T) {
 	})
 	stopped := make(chan error)
 	go func() { stopped <- r.stop() }()
-	close(pass)
+	pass()
 	if err := <-stopped; err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,25 @@ func (s *server) onAnswer(answer func(ctx context.Context, events []pusher.Event
 	s.answer = answer
 }
 
+// hold has requests wait until pass is called, and those after it answered at
+// once. Begun gets a token when one waits.
+func (s *server) hold() (begun <-chan struct{}, pass func()) {
+	waits, passed := make(chan struct{}, 1), make(chan struct{})
+	s.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
+		select {
+		case waits <- struct{}{}:
+		default:
+		}
+		select {
+		case <-passed:
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	})
+	return waits, func() { close(passed) }
+}
+
 func (s *server) onListing(listing func(ctx context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -133,14 +133,7 @@ func TestLagIsNotKnown(t *testing.T) {
 func TestPausedIsNoSilence(t *testing.T) {
 	r := newRig(t)
 	r.inbox = 1
-	answer := make(chan struct{})
-	r.onAnswer(func(ctx context.Context, _ []pusher.Event) (bool, error) {
-		select {
-		case <-answer:
-		case <-ctx.Done():
-		}
-		return true, ctx.Err()
-	})
+	_, pass := r.hold()
 	r.start()
 	const size = 9_000 // which a request takes
 	for n := range queueBytes/size + 100 {
@@ -161,7 +154,7 @@ func TestPausedIsNoSilence(t *testing.T) {
 	if n := r.sample("chorusd_reading_paused", "").GetGauge().GetValue(); n != 1 {
 		t.Errorf("chorusd_reading_paused is %v, want 1", n)
 	}
-	close(answer)
+	pass()
 	r.caughtUp()
 	if s := r.relay.Status(); s.Paused || s.InboxBytes != 0 {
 		t.Errorf("at the end paused %v, %d bytes wait", s.Paused, s.InboxBytes)
