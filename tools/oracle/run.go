@@ -286,10 +286,12 @@ func (r *Run) receive(ctx context.Context) error {
 	return nil
 }
 
-// patience is how long the daemon may take to settle, and how long it may be
-// settled while a client is wrong.
+// While nothing is written, the daemon may say nothing for patience before it is
+// settled, and talk for endless; and it may be settled for settling while a client
+// is wrong.
 const (
 	patience = 60 * time.Second
+	endless  = 10 * time.Minute
 	settling = 10 * time.Second
 )
 
@@ -336,6 +338,7 @@ func (r *Run) pause(ctx context.Context) error {
 
 func (r *Run) converge(ctx context.Context, interrupt bool) error {
 	began, settled := time.Now(), time.Time{}
+	heard, spoke := began, r.Count.Messages+r.Count.Control
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -351,7 +354,10 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 		if err := r.receive(ctx); err != nil {
 			return err
 		}
-		late := now.Sub(began) > patience
+		if said := r.Count.Messages + r.Count.Control; said != spoke {
+			heard, spoke = now, said
+		}
+		late := now.Sub(heard) > patience || now.Sub(began) > endless
 		var s subject
 		var wrong *record
 		if quiet || late {
@@ -372,7 +378,8 @@ func (r *Run) converge(ctx context.Context, interrupt bool) error {
 				s, now.Sub(began).Round(time.Second), quiet, r.clients[s].inWords(*wrong, want)))
 		}
 		if late {
-			return fmt.Errorf("chorusd does not settle: it told of point %d of %d, and has left: %s", r.told, r.history.point, left)
+			return fmt.Errorf("chorusd does not settle %v after the last write and %v after its last word: it told of point %d of %d, and has left: %s",
+				now.Sub(began).Round(time.Second), now.Sub(heard).Round(time.Second), r.told, r.history.point, left)
 		}
 		select {
 		case <-ctx.Done():
