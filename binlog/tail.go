@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
@@ -30,6 +32,7 @@ type tail struct {
 	quiet  int   // heartbeats since the last event
 	// handled is when the last event was done with.
 	handled time.Time
+	large   bool   // the last event was one
 	skipTo  uint64 // what ends up to here was read before
 	away    bool   // the server went away and that was logged
 	fresh   bool   // an event came over this connection
@@ -118,10 +121,20 @@ func (t *tail) interrupt() {
 	}
 }
 
+// largeEvent is the size in bytes of an event that comes in several packets.
+// The syncer reads it into buffers of twice the size each, of which more is
+// left over than the event itself has: it is given back before the next one
+// makes as much again, which the collector may be too late for.
+const largeEvent = int64(mysql.MaxPayloadLen)
+
 // handle takes one event of the syncer, whose raw mode parses only the format
 // description and rotations.
 func (t *tail) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	defer func() { t.handled = time.Now() }()
+	if t.large {
+		debug.FreeOSMemory()
+	}
+	t.large = int64(e.Header.EventSize) >= largeEvent
 	if !t.fresh {
 		t.fresh = true
 		if t.away {
