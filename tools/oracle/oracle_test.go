@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"context"
 	"database/sql"
 	"math/rand/v2"
 	"strconv"
@@ -55,7 +56,9 @@ func TestHistory(t *testing.T) {
 				for n := range 60 {
 					next := writer.next
 					if n%20 == 19 {
-						next = writer.define
+						next = func(ctx context.Context) (*transaction, error) {
+							return writer.define(ctx, func(int) bool { return true })
+						}
 					}
 					tx, err := next(t.Context())
 					if err != nil {

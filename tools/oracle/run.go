@@ -139,8 +139,9 @@ func (r *Run) Go(ctx context.Context, n int) error {
 func (r *Run) step(ctx context.Context) error {
 	next := r.writer.next
 	if r.does.Statements && r.chance(r.pace.Statements) {
-		r.Count.Statements++
-		next = r.writer.define
+		next = func(ctx context.Context) (*transaction, error) {
+			return r.writer.define(ctx, func(point int) bool { return r.told >= point })
+		}
 	}
 	tx, err := next(ctx)
 	if err != nil {
@@ -177,6 +178,7 @@ func (r *Run) committed(ctx context.Context, tx *transaction) error {
 	}
 	r.points[tx.number] = r.history.point
 	if tx.defined {
+		r.Count.Statements++
 		r.anew = r.history.point
 	}
 	tx.point = r.history.point

@@ -39,9 +39,10 @@ type Table struct {
 	Rule    *Rule // nil: clients get nothing of it
 	pool    []Key // the keys that its rows can have
 	rows    rows
-	timed   bool // the clock decides about its rows
-	stays   bool // no row of it ever goes
-	altered bool // it has the extra column
+	timed   bool         // the clock decides about its rows
+	stays   bool         // no row of it ever goes
+	extra   bool         // it has the extra column
+	altered *transaction // the last that altered it; nil: none did
 	// questions are made when they are asked first.
 	questions []question
 }
